@@ -1,5 +1,6 @@
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import type { InferenceSession } from 'onnxruntime-node';
 import { DATATYPES, type Datatype } from '../../src/tensor/tensor.ts';
 import { slow } from './models.ts';
 
@@ -34,7 +35,7 @@ export type Feeds = Readonly<Record<string, OrtTensor>>;
 
 /** What became of one run, and how long the call took. */
 export type RunOutcome =
-  | { readonly outputs: Readonly<Record<string, OrtTensor>>; readonly elapsedMs: number }
+  | { readonly outputs: ReadonlyMap<string, OrtTensor>; readonly elapsedMs: number }
   | { readonly error: string };
 
 /** What became of the process: `runs` has one entry for each run that ended. */
@@ -128,19 +129,20 @@ function elements(datatype: Datatype, values: readonly (number | bigint | string
 }
 
 async function serveParent({ model, feeds }: { model: Uint8Array | string; feeds: readonly Feeds[] }): Promise<void> {
-  const { InferenceSession } = await import('onnxruntime-node');
+  // Imported here, so that the parent never loads the native library.
+  const ort = await import('onnxruntime-node');
   const options = {
     intraOpNumThreads: 1,
     interOpNumThreads: 1,
     logSeverityLevel: 4,
     extra: { session: { intra_op: { allow_spinning: '0' } } },
   } as const;
-  let session: Awaited<ReturnType<typeof InferenceSession.create>>;
+  let session: InferenceSession;
   try {
     session =
       typeof model === 'string'
-        ? await InferenceSession.create(model, options)
-        : await InferenceSession.create(model, options);
+        ? await ort.InferenceSession.create(model, options)
+        : await ort.InferenceSession.create(model, options);
   } catch (error) {
     await send({ loadError: text(error) });
     return;
@@ -148,30 +150,27 @@ async function serveParent({ model, feeds }: { model: Uint8Array | string; feeds
   for (const one of feeds) await send(await runOnce(session, one));
 }
 
-async function runOnce(
-  session: Awaited<ReturnType<typeof import('onnxruntime-node').InferenceSession.create>>,
-  feeds: Feeds,
-): Promise<RunOutcome> {
+async function runOnce(session: InferenceSession, feeds: Feeds): Promise<RunOutcome> {
   const startMs = performance.now();
   try {
     // Plain objects instead of ort.Tensor: its constructor breaks FP16 where Float16Array exists.
     const inputs = Object.entries(feeds).map(([name, t]) => [name, { ...t, location: 'cpu' }]);
     const results = await session.run(Object.fromEntries(inputs));
     const elapsedMs = performance.now() - startMs;
-    const outputs = Object.entries(results).map(([name, t]) => [
-      name,
-      { type: t.type, dims: [...t.dims], data: bits(t) },
-    ]);
-    return { outputs: Object.fromEntries(outputs), elapsedMs };
+    const outputs = new Map<string, OrtTensor>();
+    for (const [name, t] of Object.entries(results)) {
+      outputs.set(name, { type: t.type, dims: [...t.dims], data: bits(t.type, t.data) });
+    }
+    return { outputs, elapsedMs };
   } catch (error) {
     return { error: text(error) };
   }
 }
 
-function bits(t: { type: string; data: unknown }): unknown {
-  return t.type === 'float16' && ArrayBuffer.isView(t.data)
-    ? new Uint16Array(t.data.buffer, t.data.byteOffset, t.data.byteLength / 2)
-    : t.data;
+/** Where Float16Array exists, FP16 outputs come as that; their bits are the same everywhere. */
+function bits(type: string, data: Elements): Elements {
+  if (type !== 'float16' || Array.isArray(data)) return data;
+  return new Uint16Array(data.buffer, data.byteOffset, data.byteLength / 2);
 }
 
 function text(error: unknown): string {
