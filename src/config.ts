@@ -18,13 +18,14 @@ export const OPTIONS = {
     pattern: '[^\\0]+',
     allowed: 'the path of a folder',
     default: './models',
+    positional: true,
     help: 'folder with <name>.onnx or <name>/<version>/model.onnx',
   },
   strictReadiness: {
     group: 'Models',
     kind: 'switch',
     default: true,
-    help: 'ready only while every model present has a ready version; off: ready as soon as the server is up',
+    help: 'off: ready as soon as the server is up, not only while every model present has a ready version',
   },
   loadTimeout: {
     group: 'Models',
@@ -38,9 +39,10 @@ export const OPTIONS = {
   host: {
     group: 'Network',
     kind: 'text',
-    pattern: '[\\p{L}\\p{N}._:%-]+',
+    pattern: '[\\p{L}\\p{N}:][\\p{L}\\p{N}._:%-]*',
     allowed: 'an address or host name, such as 127.0.0.1, 0.0.0.0 (every interface), ::1 or localhost',
     default: '127.0.0.1',
+    placeholder: 'address',
     help: 'address to listen on; 0.0.0.0 for every interface',
   },
   port: {
@@ -143,6 +145,7 @@ export const OPTIONS = {
     pattern: 'auto|cpu|cuda(:\\d{1,2})?',
     allowed: 'auto, cpu, cuda or cuda:<device>, such as cuda:0',
     default: 'auto',
+    placeholder: 'name',
     help: 'where models run: cpu, cuda[:device], or auto: a GPU when a session on it works, otherwise the CPU',
   },
   drainDelay: {
@@ -168,6 +171,7 @@ export const OPTIONS = {
     kind: 'choice',
     choices: ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
     default: 'info',
+    placeholder: 'level',
     help: 'least severe messages to log',
   },
 } as const;
@@ -222,15 +226,20 @@ export type Config = Omit<Resolved, 'cores' | 'metricsPort'> & {
 /** One row of the table with the names that follow from its key. */
 export type Option = ValueKind & {
   readonly key: string;
-  /** `--max-batch-size`; switches that are on by default are turned off by `--no-…`. */
+  /** `--max-batch-size`; `--no-…` for switches that are on by default; `[models]` where it is an argument. */
   readonly flag: string;
   readonly variable: string;
+  /** Heading under which the help shows it. */
   readonly group: string;
   readonly default: number | string | boolean;
+  /** What the help calls the value: `<address>`. */
+  readonly placeholder?: string;
+  /** An argument of the command line, not a flag. */
+  readonly positional?: boolean;
   readonly help: string;
 };
 
-type Row = ValueKind & Pick<Option, 'group' | 'default' | 'help'>;
+type Row = ValueKind & Pick<Option, 'group' | 'default' | 'placeholder' | 'positional' | 'help'>;
 
 // The annotation is the check that every row of the table is well-formed.
 const ROWS: Readonly<Record<OptionKey, Row>> = OPTIONS;
@@ -245,6 +254,7 @@ export const CONFIG_FILE_OPTION: Option = describeOption('config', {
   pattern: '[^\\0]+',
   allowed: 'the path of a JSON file',
   default: './shoal.config.json when present',
+  placeholder: 'file',
   help: 'JSON file with options, their names in camelCase; flags and variables win over it',
 });
 
@@ -330,7 +340,12 @@ function describeOption(key: string, row: Row): Option {
   return Object.freeze({
     ...row,
     key,
-    flag: row.kind === 'switch' && row.default === true ? `--no-${kebab}` : `--${kebab}`,
+    flag:
+      row.positional === true
+        ? `[${kebab}]`
+        : row.kind === 'switch' && row.default === true
+          ? `--no-${kebab}`
+          : `--${kebab}`,
     variable: `SHOAL_${kebab.toUpperCase().replaceAll('-', '_')}`,
   });
 }

@@ -1,0 +1,26 @@
+import type { ErrorCode } from '../errors.ts';
+
+/** What each code means and what the caller can do, for the README. A new code does not compile until it stands here. */
+export const ERROR_HELP: Readonly<Record<ErrorCode, string>> = {
+  INVALID_REQUEST:
+    'The request is malformed, or a name, datatype, shape, count or value does not fit the model. The message names the field, what came and what was expected. Sending it again will not help.',
+  CROSS_ORIGIN: 'A page of another origin sent the request from a browser; that is refused by default.',
+  NOT_FOUND: 'There is nothing at this path.',
+  MODEL_NOT_FOUND: 'No model of this name, or no such version of it.',
+  METHOD_NOT_ALLOWED: 'The path exists, the method does not; `Allow` names those that do.',
+  BODY_TIMEOUT: 'The body did not arrive in time.',
+  BODY_TOO_LARGE: 'The body is larger than `--body-limit`. It was read no further.',
+  UNSUPPORTED_ENCODING: 'The body has a content encoding that is not supported. Send it uncompressed.',
+  QUEUE_FULL: 'Too many rows or bytes are waiting for this model already. Try again after `Retry-After` seconds.',
+  DEADLINE_UNREACHABLE:
+    'What is waiting already takes longer than this request may. Try again after `Retry-After` seconds.',
+  HEADERS_TOO_LARGE: 'The headers of the request are too large.',
+  CANCELLED: 'The caller left before its request was run. Nothing is sent; the number stands in logs and metrics only.',
+  INFERENCE_FAILED: 'ONNX Runtime could not run this request; the others of its batch were answered.',
+  INTERNAL: 'A fault of the server. The log has the details.',
+  NOT_IMPLEMENTED: 'The protocol has this, Shoal does not yet.',
+  MODEL_NOT_READY: 'The model is known but loading, draining or failed; the message says which and why.',
+  EXECUTOR_LOST: 'The process that ran this request died, and died again on the one retry.',
+  SHUTTING_DOWN: 'The server is draining and takes nothing new.',
+  DEADLINE_EXCEEDED: 'The time the request may take passed while it waited or ran.',
+};

@@ -1,0 +1,224 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { Command, type CommanderError, Option as Flag } from 'commander';
+import { CONFIG_FILE_OPTION, type Config, OPTION_LIST, type Option, type OptionKey } from '../config.ts';
+import { ConfigError, nearest } from '../config-error.ts';
+import { unitName, type ValueKind } from '../config-values.ts';
+import { EXIT, type Host } from './host.ts';
+import { type FlagValues, readConfig } from './sources.ts';
+
+/** What the commands do; each answers with the exit code. */
+export interface Actions {
+  readonly serve: (config: Config) => Promise<number>;
+  readonly inspect: (path: string, config: Config, options: { readonly json: boolean }) => Promise<number>;
+  /** @param url base address; undefined: host and port of the configuration. */
+  readonly health: (url: string | undefined, config: Config) => Promise<number>;
+}
+
+const INSPECT_KEYS: readonly OptionKey[] = [
+  'host',
+  'port',
+  'maxBatchSize',
+  'loadTimeout',
+  'cores',
+  'intraOpThreads',
+  'provider',
+];
+
+const HEALTH_KEYS: readonly OptionKey[] = ['host', 'port'];
+
+const SERVE_EXAMPLES = `
+Examples:
+  shoal serve                           ./models on http://127.0.0.1:8000
+  shoal serve ~/models --port 9000
+  shoal serve --host 0.0.0.0 --drain-delay 5s --log-level warn
+  SHOAL_MAX_BATCH_SIZE=32 shoal serve
+
+Each option is also a key of shoal.config.json: --max-batch-size 32 is
+"maxBatchSize": 32. A flag wins over its variable, the variable over the file,
+the file over the default.`;
+
+const INSPECT_EXAMPLES = `
+Examples:
+  shoal inspect models/mnist-cnn.onnx
+  shoal inspect models --json
+
+Loads and probes each model as the server would. Exit code 1 when one failed.`;
+
+const HEALTH_EXAMPLES = `
+Examples:
+  shoal health                          http://127.0.0.1:8000/v2/health/ready
+  shoal health http://10.0.0.7:9000
+
+Exit code 0 when the server is ready, 1 when it is not or does not answer.`;
+
+const ROOT_EXAMPLES = `
+Examples:
+  shoal serve                           ./models on http://127.0.0.1:8000
+  shoal inspect models/mnist-cnn.onnx   what it takes and gives, and a curl
+  shoal serve --help                    every option
+
+Exit codes: 0 fine, 1 failed, 2 wrong option or value, 3 cannot serve (models
+folder missing, a name used twice, port in use), 128 + n when a second signal n
+ended the drain.`;
+
+/**
+ * Reads the command line, runs the command it names and answers with the exit code. Wrong usage is explained on
+ * `host.err` and answered with {@link EXIT}.usage.
+ *
+ * @param args the arguments after the program's name.
+ */
+export async function runProgram(
+  args: readonly string[],
+  version: string,
+  actions: Actions,
+  host: Host,
+): Promise<number> {
+  let code: number = EXIT.ok;
+  const run = async (command: Command, act: (config: Config) => Promise<number>, models?: string): Promise<void> => {
+    code = await act(readConfig({ ...flagsOf(command), models }, host.env, host.cwd));
+  };
+
+  const program = new Command('shoal')
+    .description('Serves a folder of ONNX models over HTTP; requests that arrive together share ONNX Runtime calls.')
+    .version(version, '--version', 'print the version')
+    .helpCommand('help [command]', 'print the help of a command')
+    .addHelpText('after', ROOT_EXAMPLES);
+
+  const models = OPTION_LIST.find((option) => option.positional === true)!;
+  const serve = addOptions(program.command('serve'), OPTION_LIST)
+    .summary('serve the models of a folder')
+    .description('Serves the models of a folder.')
+    .argument('[models]', describe(models))
+    .addHelpText('after', SERVE_EXAMPLES);
+  serve.action((path: string | undefined) => run(serve, actions.serve, path));
+
+  const inspect = addOptions(program.command('inspect'), pick(INSPECT_KEYS))
+    .summary('show what models take and give, and a curl for each')
+    .description('Shows signature, batch axes and batching of each model, and a curl that works for it.')
+    .argument('<file|folder>', 'an .onnx file or a folder of models')
+    .addOption(new Flag('--json', 'print the report as JSON').helpGroup('Process:'))
+    .addHelpText('after', INSPECT_EXAMPLES);
+  inspect.action((path: string, flags: { json?: boolean }) =>
+    run(inspect, (config) => actions.inspect(path, config, { json: flags.json === true })),
+  );
+
+  const health = addOptions(program.command('health'), pick(HEALTH_KEYS))
+    .summary('ask a running server whether it is ready')
+    .description('Asks a running server whether it is ready.')
+    .argument('[url]', 'address of the server (default: host and port as for serve)')
+    .addHelpText('after', HEALTH_EXAMPLES);
+  health.action((url: string | undefined) => run(health, (config) => actions.health(url, config)));
+
+  const commands = [serve, inspect, health];
+  for (const command of [program, ...commands]) {
+    command
+      .addHelpOption(new Flag('--help', 'print this help').helpGroup(command === program ? 'Options:' : 'Process:'))
+      .configureOutput({ writeOut: host.out, writeErr: host.err, outputError: () => {} });
+    command.exitOverride((error) => {
+      throw new UsageError(command, error);
+    });
+  }
+
+  const wrong = checkCommand(args, [...commands.map((command) => command.name()), 'help'], host);
+  if (wrong !== undefined) return refuse(wrong, program, host);
+  try {
+    await program.parseAsync(args.length === 0 ? ['--help'] : [...args], { from: 'user' });
+    return code;
+  } catch (error) {
+    if (error instanceof UsageError) return explainUsage(error, args, host);
+    if (error instanceof ConfigError) {
+      host.err(`shoal: ${error.message}\n`);
+      return EXIT.usage;
+    }
+    throw error;
+  }
+}
+
+class UsageError extends Error {
+  readonly command: Command;
+  override readonly cause: CommanderError;
+
+  constructor(command: Command, cause: CommanderError) {
+    super(cause.message);
+    this.command = command;
+    this.cause = cause;
+  }
+}
+
+function explainUsage(error: UsageError, args: readonly string[], host: Host): number {
+  if (error.cause.exitCode === 0) return EXIT.ok;
+  const text = error.message
+    .replace(/^error: /, '')
+    .replace(/\n\(Did you mean (.*)\?\)$/s, ', did you mean $1?')
+    .replace(
+      /^too many arguments for '.*'\. Expected (.*) but got (\d+)\.$/,
+      'too many arguments, expected $1 but got $2',
+    )
+    .replace(/^missing required argument '(.*)'$/, 'missing argument <$1>')
+    .replace(/^option '(.*)' argument missing$/, "option '$1' needs a value");
+  // An option of `serve` before or without it.
+  const flag = args[0]?.split('=')[0];
+  const isMisplaced =
+    error.command.parent === null && [...OPTION_LIST, CONFIG_FILE_OPTION].some((option) => option.flag === flag);
+  return refuse(isMisplaced ? `${text}, did you mean shoal serve ${args.join(' ')}?` : text, error.command, host);
+}
+
+function refuse(text: string, command: Command, host: Host): number {
+  host.err(`shoal: ${text}\nSee shoal ${command.parent === null ? '' : `${command.name()} `}--help\n`);
+  return EXIT.usage;
+}
+
+/** What is wrong with the command's name, if anything; commander itself lets `shoal nonsense --help` pass. */
+function checkCommand(args: readonly string[], names: readonly string[], host: Host): string | undefined {
+  const name = args[0] === 'help' ? args[1] : args[0];
+  if (name === undefined || name.startsWith('-') || names.includes(name)) return undefined;
+  const near = nearest(name, names);
+  if (near !== undefined) return `unknown command '${name}', did you mean ${near}?`;
+  const isPath = existsSync(resolve(host.cwd, name));
+  return `unknown command '${name}'${isPath ? `, did you mean shoal serve ${name}?` : `, expected ${names.join(', ')}`}`;
+}
+
+function addOptions(command: Command, options: readonly Option[]): Command {
+  for (const option of [...options, CONFIG_FILE_OPTION]) {
+    if (option.positional === true) continue;
+    const value = option.kind === 'switch' ? '' : ` <${option.placeholder ?? placeholderOf(option)}>`;
+    command.addOption(new Flag(`${option.flag}${value}`, describe(option)).helpGroup(`${option.group}:`));
+    // Lets a flag win over a variable that turns the switch off.
+    if (option.flag.startsWith('--no-')) command.addOption(new Flag(option.flag.replace('--no-', '--')).hideHelp());
+  }
+  return command;
+}
+
+function pick(keys: readonly OptionKey[]): Option[] {
+  const wanted: readonly string[] = keys;
+  return OPTION_LIST.filter((option) => wanted.includes(option.key));
+}
+
+function describe(option: Option): string {
+  const bare = option.kind === 'duration' ? `; bare number: ${unitName(option.bareUnit)}` : '';
+  const choices = option.kind === 'choice' ? `: ${option.choices.join(', ')}` : '';
+  const fallback = option.kind === 'switch' ? (option.default === true ? 'on' : 'off') : option.default;
+  return `${option.help}${choices} (default ${fallback}${bare}; ${option.variable})`;
+}
+
+function placeholderOf(kind: ValueKind): string {
+  switch (kind.kind) {
+    case 'count':
+      return kind.word === undefined ? 'n' : `n|${kind.word}`;
+    case 'size':
+    case 'duration':
+      return kind.kind;
+    default:
+      return 'value';
+  }
+}
+
+function flagsOf(command: Command): FlagValues {
+  const flags: Record<string, string | boolean | undefined> = {};
+  for (const [key, value] of Object.entries(command.opts<Record<string, unknown>>())) {
+    const isGiven = command.getOptionValueSource(key) === 'cli';
+    if (isGiven && (typeof value === 'string' || typeof value === 'boolean')) flags[key] = value;
+  }
+  return flags;
+}

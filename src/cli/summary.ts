@@ -1,0 +1,57 @@
+import type { Config } from '../config.ts';
+import type { ModelSummary } from '../server.ts';
+import { exampleInfer } from './example.ts';
+import { alignColumns, plural, reachableUrl } from './text.ts';
+
+/** What a terminal shows once every model is ready or failed. */
+export interface StartFacts {
+  readonly url: string;
+  readonly models: readonly ModelSummary[];
+  readonly config: Pick<Config, 'models' | 'cores' | 'metricsPort'>;
+}
+
+/** The first line, printed as soon as the port is open. */
+export function formatListening(version: string, url: string): string {
+  return `Shoal ${version} listens on ${url}\n`;
+}
+
+/** One line per model, and what to try next. */
+export function formatSummary({ url, models, config }: StartFacts): string {
+  const base = reachableUrl(url);
+  if (models.length === 0) return `\n${describeEmpty(config.models)}\n`;
+  const rows = models.map((model) => [
+    model.name,
+    `v${model.version}`,
+    model.state,
+    ...(model.state === 'failed'
+      ? [model.reason ?? 'no reason given']
+      : [model.provider, describeInstances(model), model.batching]),
+  ]);
+  // A reason is a sentence; in the table it would widen the columns of all others.
+  const failed = rows.filter((row) => row.length === 4);
+  const others = rows.filter((row) => row.length > 4);
+  const ready = models.filter((model) => model.state === 'ready');
+  const counts = `${plural(ready.length, 'model')} ready${failed.length > 0 ? `, ${failed.length} failed` : ''}`;
+  let text = `${counts}; runs use ${plural(config.cores, 'core')}\n\n`;
+  text += alignColumns(others, '  ') + alignColumns(failed, '  ');
+  const first = ready.map((model) => exampleInfer(model, base)).sort(byLength)[0];
+  const metrics = config.metricsPort === undefined ? `${base}/metrics` : `/metrics on port ${config.metricsPort}`;
+  text += `\nTry it:\n${first === undefined ? '' : `  ${first.command}\n`}`;
+  text += `  ${base}/ in a browser; ${metrics} for Prometheus\n`;
+  text += `  Ctrl-C finishes what was accepted, then stops\n`;
+  return text;
+}
+
+/** How an empty folder becomes useful. */
+export function describeEmpty(folder: string): string {
+  const path = folder.replace(/\/+$/, '');
+  return `No models in ${folder} yet: add one as ${path}/<name>.onnx or ${path}/<name>/1/model.onnx and start again`;
+}
+
+function describeInstances({ maxInstances, threads }: ModelSummary): string {
+  return `${maxInstances > 1 ? `up to ${maxInstances}` : maxInstances} × ${plural(threads, 'thread')}`;
+}
+
+function byLength(a: { command: string } | undefined, b: { command: string } | undefined): number {
+  return (a?.command.length ?? Number.POSITIVE_INFINITY) - (b?.command.length ?? Number.POSITIVE_INFINITY);
+}

@@ -1,0 +1,53 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import type { Host } from './cli/host.ts';
+import { EXIT } from './cli/host.ts';
+import { type Actions, runProgram } from './cli/program.ts';
+
+// ONNX Runtime reports usage on its own unless it is told not to; executors inherit this.
+Object.assign(process.env, { ORT_DISABLE_TELEMETRY: '1' });
+
+// The reader of a pipe may leave first: `shoal --help | head -1`.
+process.stdout.on('error', () => {});
+
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+const host: Host = {
+  env: process.env,
+  cwd: process.cwd(),
+  isTerminal: process.stdout.isTTY === true,
+  out: (text) => void process.stdout.write(text),
+  err: (text) => void process.stderr.write(text),
+};
+
+// Each command loads what it needs and nothing else.
+const actions: Actions = {
+  async serve(config) {
+    const [{ serve }, { createServer }] = await Promise.all([import('./cli/serve.ts'), import('./server.ts')]);
+    return serve(config, host, { version, createServer, process, exit: (code) => process.exit(code) });
+  },
+  async inspect(path, config, options) {
+    const [{ inspect }, { inspectModels }] = await Promise.all([
+      import('./cli/inspect.ts'),
+      import('./serving/inspect.ts'),
+    ]);
+    return inspect(path, config, options, inspectModels, host);
+  },
+  async health(url, config) {
+    const { checkHealth } = await import('./cli/health.ts');
+    return checkHealth(url, config, host);
+  },
+};
+
+let code: number;
+try {
+  code = await runProgram(process.argv.slice(2), version, actions, host);
+} catch (error) {
+  host.err(`shoal: unexpected failure: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  code = EXIT.failed;
+}
+process.exitCode = code;
+// Whatever is still open must not keep the process; what was written must get out first.
+process.stdout.write('', () => process.exit());

@@ -1,0 +1,136 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { type Actions, runProgram } from '../../../src/cli/program.ts';
+import { CONFIG_FILE_OPTION, type Config, OPTION_LIST } from '../../../src/config.ts';
+import { type RecordedHost, recordHost } from './support.ts';
+
+interface Outcome {
+  readonly code: number;
+  readonly host: RecordedHost;
+  /** Command and what it was called with. */
+  readonly calls: unknown[][];
+}
+
+async function run(args: string, env: Record<string, string> = {}): Promise<Outcome> {
+  const host = recordHost({ env, cwd: import.meta.dirname });
+  const calls: unknown[][] = [];
+  const record =
+    (name: string) =>
+    async (...given: unknown[]): Promise<number> => {
+      calls.push([name, ...given]);
+      return 7;
+    };
+  const actions: Actions = { serve: record('serve'), inspect: record('inspect'), health: record('health') };
+  const code = await runProgram(args === '' ? [] : args.split(' '), '1.2.3', actions, host);
+  return { code, host, calls };
+}
+
+function configOf({ calls }: Outcome): Config {
+  const [call] = calls;
+  return call!.find((given) => typeof given === 'object' && given !== null && 'port' in given) as Config;
+}
+
+describe('the command line', () => {
+  it('without arguments prints the help and is fine', async () => {
+    const { code, host } = await run('');
+    assert.equal(code, 0);
+    assert.match(host.stdout, /^Usage: shoal /);
+    for (const command of ['serve', 'inspect', 'health']) assert.match(host.stdout, new RegExp(`^  ${command} `, 'm'));
+    assert.equal(host.stderr, '');
+  });
+
+  it('prints its version', async () => {
+    const { code, host } = await run('--version');
+    assert.deepEqual([code, host.stdout], [0, '1.2.3\n']);
+  });
+
+  it('shows every option with its variable and default in the help of serve', async () => {
+    const { code, host } = await run('serve --help');
+    assert.equal(code, 0);
+    const text = host.stdout.replace(/\s+/g, ' ');
+    for (const option of [...OPTION_LIST, CONFIG_FILE_OPTION]) {
+      if (option.positional !== true) assert.ok(text.includes(` ${option.flag}`), option.flag);
+      assert.ok(text.includes(`${option.variable})`), option.variable);
+      assert.ok(text.includes(option.help), option.help);
+      if (option.kind !== 'switch') assert.ok(text.includes(`(default ${option.default}`), `default of ${option.key}`);
+    }
+    assert.match(text, /--request-timeout <duration>.*?bare number: seconds/);
+    assert.match(text, /--batch-window <duration>.*?bare number: milliseconds/);
+    assert.doesNotMatch(text, / --strict-readiness/);
+    assert.match(text, /Examples: shoal serve/);
+  });
+
+  it('keeps every help within 80 columns', async () => {
+    for (const args of ['', 'serve --help', 'inspect --help', 'health --help']) {
+      const { host } = await run(args);
+      assert.deepEqual(
+        host.stdout.split('\n').filter((line) => line.length > 80),
+        [],
+      );
+    }
+  });
+
+  it('hands the configuration to the command and its exit code back', async () => {
+    const outcome = await run('serve some/models --port 9000 --request-timeout=5s');
+    assert.equal(outcome.code, 7);
+    assert.equal(configOf(outcome).models, 'some/models');
+    assert.equal(configOf(outcome).port, 9000);
+    assert.equal(configOf(outcome).requestTimeoutMs, 5000);
+    assert.equal(configOf(await run('serve')).models, './models');
+    assert.equal(configOf(await run('serve', { SHOAL_MODELS: '/m' })).models, '/m');
+    assert.equal(configOf(await run('serve x', { SHOAL_MODELS: '/m' })).models, 'x');
+  });
+
+  it('turns strict readiness off and, over a variable, on', async () => {
+    assert.equal(configOf(await run('serve')).strictReadiness, true);
+    assert.equal(configOf(await run('serve --no-strict-readiness')).strictReadiness, false);
+    const off = { SHOAL_STRICT_READINESS: 'off' };
+    assert.equal(configOf(await run('serve', off)).strictReadiness, false);
+    assert.equal(configOf(await run('serve --strict-readiness', off)).strictReadiness, true);
+  });
+
+  it('takes the last of a repeated flag', async () => {
+    assert.equal(configOf(await run('serve --port 1 --port 2')).port, 2);
+  });
+
+  it('passes on the path of inspect and the address of health', async () => {
+    const [inspect] = (await run('inspect a.onnx --json --provider cpu')).calls;
+    assert.equal(inspect?.[1], 'a.onnx');
+    assert.deepEqual(inspect?.[3], { json: true });
+    const [health] = (await run('health http://localhost:1')).calls;
+    assert.equal(health?.[1], 'http://localhost:1');
+    const unnamed = await run('health', { SHOAL_PORT: '9001' });
+    assert.equal(unnamed.calls[0]?.[1], undefined);
+    assert.equal(configOf(unnamed).port, 9001);
+  });
+
+  const refusals: [string, string][] = [
+    ['servr', "unknown command 'servr', did you mean serve?"],
+    ['nonsense --help', "unknown command 'nonsense', expected serve, inspect, health, help"],
+    ['help nonsense', "unknown command 'nonsense', expected serve, inspect, health, help"],
+    ['./program.test.js', "unknown command './program.test.js', did you mean shoal serve ./program.test.js?"],
+    ['--port 9000', "unknown option '--port', did you mean shoal serve --port 9000?"],
+    ['--bogus', "unknown option '--bogus'"],
+    ['serve --prot 1', "unknown option '--prot', did you mean --port?"],
+    ['serve -p 1', "unknown option '-p'"],
+    ['serve --port', "option '--port <n>' needs a value"],
+    ['serve a b', 'too many arguments, expected 1 argument but got 2'],
+    ['inspect', 'missing argument <file|folder>'],
+    ['inspect a b', 'too many arguments, expected 1 argument but got 2'],
+    ['inspect a --batch-window 1', "unknown option '--batch-window'"],
+    ['health a b', 'too many arguments, expected 1 argument but got 2'],
+    ['serve --port 99999', "--port is '99999', expected a whole number from 0 to 65535"],
+    ['serve --port -1', "--port is '-1', expected a whole number from 0 to 65535"],
+    ['serve --port=', "--port is '', expected a whole number from 0 to 65535"],
+    ['serve --log-level loud', "--log-level is 'loud', expected one of trace, debug, info, warn, error, fatal, silent"],
+  ];
+  for (const [args, message] of refusals) {
+    it(`refuses shoal ${args}`, async () => {
+      const { code, host, calls } = await run(args);
+      assert.equal(host.stderr.split('\n')[0], `shoal: ${message}`);
+      assert.equal(code, 2);
+      assert.equal(host.stdout, '');
+      assert.deepEqual(calls, []);
+    });
+  }
+});
