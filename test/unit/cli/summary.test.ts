@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { describeEmpty, formatListening, formatSummary } from '../../../src/cli/summary.ts';
+import { formatBytes, reachableUrl } from '../../../src/cli/text.ts';
+import { resolveConfig } from '../../../src/config.ts';
+import { config, summary, tensor } from './support.ts';
+
+const url = 'http://127.0.0.1:8000';
+
+describe('the start summary', () => {
+  it('has one aligned line per model, the reason of a failure, and what to try', () => {
+    const models = [
+      summary({ name: 'mnist', maxInstances: 1, threads: 2, batching: 'batched along axis 0' }),
+      summary({ name: 'language-id', version: '12', batching: 'runs each request alone: rows influence each other' }),
+      summary({ name: 'broken', state: 'failed', reason: 'not an ONNX file', signature: undefined }),
+    ];
+    assert.equal(
+      formatSummary({ url, models, config: config() }),
+      `2 models ready, 1 failed; runs use 2 cores
+
+  mnist        v1   ready  cpu  1 × 2 threads       batched along axis 0
+  language-id  v12  ready  cpu  up to 2 × 1 thread  runs each request alone: rows influence each other
+  broken  v1  failed  not an ONNX file
+
+Try it:
+  curl -s http://127.0.0.1:8000/v2/models/mnist/infer -d '{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[0,0,0,0]}]}'
+  http://127.0.0.1:8000/ in a browser; http://127.0.0.1:8000/metrics for Prometheus
+  Ctrl-C finishes what was accepted, then stops
+`,
+    );
+  });
+
+  it('shows the shortest example of a ready model', () => {
+    const text = { inputs: [tensor('t', 'BYTES', [-1])], outputs: [], batched: true };
+    const models = [
+      summary({ name: 'failed', state: 'failed', signature: text }),
+      summary({ name: 'no-signature', signature: undefined }),
+      summary({ name: 'numbers' }),
+      summary({ name: 'text', signature: text }),
+    ];
+    const commands = formatSummary({ url, models, config: config() }).match(/curl.*/g);
+    assert.equal(commands?.length, 1);
+    assert.match(commands[0], /models\/text\/infer/);
+  });
+
+  it('has no example when no model is ready', () => {
+    const models = [summary({ state: 'failed', reason: undefined })];
+    const text = formatSummary({ url, models, config: config() });
+    assert.match(text, /^0 models ready, 1 failed;/);
+    assert.match(text, /tiny {2}v1 {2}failed {2}no reason given/);
+    assert.doesNotMatch(text, /curl/);
+  });
+
+  it('uses an address that can be reached', () => {
+    const text = formatSummary({ url: 'http://0.0.0.0:9000', models: [summary()], config: config() });
+    assert.match(text, /curl -s http:\/\/127\.0\.0\.1:9000\//);
+    assert.doesNotMatch(text, /0\.0\.0\.0/);
+    assert.equal(reachableUrl('http://[::]:1'), 'http://[::1]:1');
+  });
+
+  it('names a metrics port of its own', () => {
+    const own = resolveConfig({ cores: 1, metricsPort: 9100 });
+    assert.match(formatSummary({ url, models: [summary()], config: own }), /\/metrics on port 9100/);
+    assert.match(formatSummary({ url, models: [summary()], config: own }), /1 model ready; runs use 1 core\n/);
+  });
+
+  it('says how to add a model to an empty folder', () => {
+    const text = formatSummary({ url, models: [], config: config() });
+    assert.match(text, /No models in \.\/models yet: add one as \.\/models\/<name>\.onnx or/);
+    assert.match(
+      describeEmpty('/srv/models/'),
+      /as \/srv\/models\/<name>\.onnx or \/srv\/models\/<name>\/1\/model\.onnx/,
+    );
+  });
+
+  it('starts with version and address', () => {
+    assert.equal(formatListening('0.1.0', url), 'Shoal 0.1.0 listens on http://127.0.0.1:8000\n');
+  });
+});
+
+describe('formatBytes', () => {
+  const cases: [number, string][] = [
+    [0, '0 B'],
+    [999, '999 B'],
+    [1000, '1.0 kB'],
+    [26_454, '26.5 kB'],
+    [999_400, '999 kB'],
+    [999_600, '1.0 MB'],
+    [117_000_000, '117 MB'],
+    [2_500_000_000, '2.5 GB'],
+  ];
+  for (const [bytes, text] of cases) it(`${bytes} is ${text}`, () => assert.equal(formatBytes(bytes), text));
+});
