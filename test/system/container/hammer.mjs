@@ -34,7 +34,10 @@ function ask() {
       },
     );
     call.setHeader('content-type', 'application/json');
-    call.on('error', (error) => resolve({ error: error.code }));
+    call.on('error', (error) => {
+      // A new connection that is reset without an answer was never accepted: the listener closed with it in its backlog.
+      resolve({ error: call.reusedSocket ? error.code : 'ECONNREFUSED' });
+    });
     call.end(body);
   });
 }

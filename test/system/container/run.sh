@@ -31,12 +31,16 @@ launched='' # process id of what runs the current container
 docker_id=''
 buildah_id=''
 clean_up() {
-  [[ -n $launched ]] && kill -KILL -- "-$launched" 2>/dev/null
+  if [[ -n $launched ]]; then
+    kill -TERM -- "-$launched" 2>/dev/null
+    sleep 2
+    kill -KILL -- "-$launched" 2>/dev/null
+  fi
   [[ -n $docker_id ]] && docker rm -f "$docker_id" >/dev/null 2>&1
   [[ -n $buildah_id ]] && buildah rm "$buildah_id" >/dev/null 2>&1
   rm -rf "$work"
 }
-trap clean_up EXIT
+trap 'set +e; clean_up' EXIT
 
 free_port() {
   node -e "const s=require('node:net').createServer().listen(0,'127.0.0.1',()=>{console.log(s.address().port);s.close()})"
@@ -81,7 +85,8 @@ binaries=$(in_image find /opt/shoal/node_modules/onnxruntime-node/bin -mindepth 
 [[ $(wc -l <<<"$binaries") == 1 && $binaries == */linux/* ]] || die "other platforms' binaries are still there: $binaries"
 [[ -z $(in_image find /opt/shoal/node_modules -maxdepth 2 '(' -name typescript -o -name biome -o -name autocannon ')') ]] ||
   die 'development dependencies are in the image'
-writable=$(in_image find / -xdev '(' -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /var/tmp -o -path /run -o -path /home ')' -prune -o '(' -type f -o -type d ')' -writable -print)
+writable=$(in_image sh -c 'for skip in proc sys dev tmp var/tmp run home; do set -- "$@" -path "/$skip" -o; done
+  find / -xdev "(" "$@" -path /nowhere ")" -prune -o "(" -type f -o -type d ")" -writable -print 2>/dev/null || true')
 [[ -z $writable ]] || die "the server's user can write: $writable"
 in_image node /opt/shoal/dist/src/main.js inspect /models >"$work/inspect.log" 2>&1 || die 'inspect /models'
 grep -q language-id "$work/inspect.log" || die 'inspect does not name the bundled model'
@@ -89,14 +94,17 @@ say "content: one platform's binaries (${binaries##*/bin/}), no development depe
 
 # ---------------------------------------------------------------- run, ask, stop
 # Each `start_…` sets `launched` and `server` (the process to signal); `stop` sends SIGTERM and sets `status`.
-server_below() { # the server process among the descendants of $1
-  local pid=$1 child found
-  if [[ $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) == 'node /opt/shoal/'*' serve'* ]]; then
-    echo "$pid"
-    return
-  fi
-  for child in $(cat /proc/"$pid"/task/*/children 2>/dev/null); do
-    found=$(server_below "$child") && [[ -n $found ]] && echo "$found" && return
+server_below() { # the process of Node.js that serves, among the descendants of $1
+  local family=" $1 " pid parent grown=1
+  while ((grown)); do
+    grown=0
+    while read -r pid parent; do
+      [[ $family == *" $parent "* && $family != *" $pid "* ]] && family+="$pid " && grown=1
+    done < <(ps -eo pid=,ppid=)
+  done
+  for pid in $family; do
+    [[ $(readlink "/proc/$pid/exe" 2>/dev/null) == */node ]] || continue
+    [[ $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) == *'/dist/src/main.js serve '* ]] && echo "$pid" && return
   done
   return 0
 }
