@@ -27,13 +27,11 @@ export function formatSummary({ url, models, config }: StartFacts): string {
       ? [model.reason ?? 'no reason given']
       : [model.provider, describeInstances(model), model.batching]),
   ]);
-  // A reason is a sentence; in the table it would widen the columns of all others.
-  const failed = rows.filter((row) => row.length === 4);
-  const others = rows.filter((row) => row.length > 4);
+  const failed = models.filter((model) => model.state === 'failed');
   const ready = models.filter((model) => model.state === 'ready');
   const counts = `${plural(ready.length, 'model')} ready${failed.length > 0 ? `, ${failed.length} failed` : ''}`;
   let text = `${counts}; runs use ${plural(config.cores, 'core')}\n\n`;
-  text += alignColumns(others, '  ') + alignColumns(failed, '  ');
+  text += alignColumns(rows, '  ');
   const first = ready.map((model) => exampleInfer(model, base)).sort(byLength)[0];
   const metrics = config.metricsPort === undefined ? `${base}/metrics` : `/metrics on port ${config.metricsPort}`;
   text += `\nTry it:\n${first === undefined ? '' : `  ${first.command}\n`}`;

@@ -1,12 +1,13 @@
 /**
- * Rows of cells as lines with aligned columns; the last column is not padded.
+ * Rows of cells as lines with aligned columns. The last cell of a row has no say in the width of its column, so that a
+ * sentence at the end of a short row does not push the others apart.
  *
  * @param indent put before every line.
  */
 export function alignColumns(rows: readonly (readonly string[])[], indent = ''): string {
   const widths: number[] = [];
   for (const row of rows) {
-    for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length);
+    for (const [i, cell] of row.slice(0, -1).entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length);
   }
   return rows
     .map((row) => `${indent}${row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ')}`.trimEnd())

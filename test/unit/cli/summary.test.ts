@@ -12,15 +12,15 @@ describe('the start summary', () => {
     const models = [
       summary({ name: 'mnist', maxInstances: 1, threads: 2, batching: 'batched along axis 0' }),
       summary({ name: 'language-id', version: '12', batching: 'runs each request alone: rows influence each other' }),
-      summary({ name: 'broken', state: 'failed', reason: 'not an ONNX file', signature: undefined }),
+      summary({ name: 'broken', state: 'failed', reason: 'not an ONNX file or something else', signature: undefined }),
     ];
     assert.equal(
       formatSummary({ url, models, config: config() }),
       `2 models ready, 1 failed; runs use 2 cores
 
-  mnist        v1   ready  cpu  1 × 2 threads       batched along axis 0
-  language-id  v12  ready  cpu  up to 2 × 1 thread  runs each request alone: rows influence each other
-  broken  v1  failed  not an ONNX file
+  mnist        v1   ready   cpu  1 × 2 threads       batched along axis 0
+  language-id  v12  ready   cpu  up to 2 × 1 thread  runs each request alone: rows influence each other
+  broken       v1   failed  not an ONNX file or something else
 
 Try it:
   curl -s http://127.0.0.1:8000/v2/models/mnist/infer -d '{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[0,0,0,0]}]}'
