@@ -67,8 +67,27 @@ export function invalid(message: string): ShoalError {
   return new ShoalError('INVALID_REQUEST', message);
 }
 
+/** Anything thrown as a {@link ShoalError}; what is none becomes INTERNAL. */
+export function toShoalError(thrown: unknown): ShoalError {
+  return thrown instanceof ShoalError ? thrown : new ShoalError('INTERNAL', messageOf(thrown), { cause: thrown });
+}
+
 /** The message of anything thrown, on one line. */
 export function messageOf(thrown: unknown): string {
   const text = thrown instanceof Error ? thrown.message : String(thrown);
   return text.replace(/\s+/g, ' ').trim();
+}
+
+/** Why a server cannot start serving; each has a message that says what to do. */
+export type ServeErrorCode = 'MODELS_MISSING' | 'NAME_TWICE' | 'NAME_INVALID';
+
+/** The server cannot start: something around it, not a request, is wrong. */
+export class ServeError extends Error {
+  override name = 'ServeError';
+  readonly code: ServeErrorCode;
+
+  constructor(code: ServeErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
 }

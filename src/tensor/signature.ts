@@ -19,6 +19,11 @@ export interface Signature {
   readonly batched: boolean;
 }
 
+/** Whether rows are stacked along the first dimension of every input and output. */
+export function isBatchedAlongFirst({ batched, inputs, outputs }: Signature): boolean {
+  return batched && [...inputs, ...outputs].every((spec) => spec.batchAxis === 0);
+}
+
 /** Inputs that fit a signature, in its order, with what the batcher needs to know of them. */
 export interface CheckedInputs {
   readonly tensors: readonly Tensor[];

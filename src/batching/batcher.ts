@@ -1,0 +1,444 @@
+import type { Clock, Timer } from '../clock.ts';
+import { type ErrorCode, ShoalError, toShoalError } from '../errors.ts';
+import type { Signature } from '../tensor/signature.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { Batch, RowsMismatch } from './batch.ts';
+import type { CoreTokens, TokenUser } from './core-tokens.ts';
+import type { CostEstimate } from './cost.ts';
+import { Lane } from './lane.ts';
+import { PoisonList } from './poison.ts';
+import { type Decision, decide } from './policy.ts';
+import { type BatchInfo, PendingRequest, type Submission } from './request.ts';
+
+/** What a runner gives back. */
+export interface RunResult {
+  /** By index in the signature's outputs. */
+  readonly outputs: ReadonlyMap<number, Tensor>;
+  readonly computeStartMs: number;
+  readonly computeEndMs: number;
+}
+
+/** What the batcher hands batches to: an executor, or a test's fake. */
+export interface Runner {
+  /** Threads a run keeps busy, so the core tokens it needs. */
+  readonly threads: number;
+  /**
+   * Runs one batch; called again only after the promise has settled. The batch's memory may be read until then.
+   *
+   * @throws {ShoalError} INFERENCE_FAILED or INVALID_REQUEST when the model refused the batch, EXECUTOR_LOST when the
+   * runner is gone; it is not called again then.
+   */
+  run(batch: Batch): Promise<RunResult>;
+}
+
+/** Bytes that all batchers of a server hold for waiting and running requests. */
+export interface ByteBudget {
+  heldBytes: number;
+  readonly limitBytes: number;
+}
+
+/** What a batcher reports. Calls must not throw. */
+export interface BatcherEvents {
+  /** A run has ended, well or not; its runner was busy from `startMs` to `endMs`. `result` is undefined when it failed. */
+  batchEnded(info: BatchInfo, startMs: number, endMs: number, result: RunResult | undefined): void;
+  /** A request that was accepted has been settled; `code` is undefined when it was answered. */
+  settled(request: PendingRequest, code: ErrorCode | undefined): void;
+  /** A request was refused at the door. */
+  refused(code: ErrorCode): void;
+  /** The model's answers showed that it cannot be batched; from now on it is not. */
+  unbatchable(reason: string): void;
+}
+
+export interface BatcherOptions {
+  /** What messages call the model. */
+  readonly name: string;
+  readonly signature: Signature;
+  readonly maxBatchRows: number;
+  readonly maxQueueRows: number;
+  readonly windowMs: number;
+  readonly budget: ByteBudget;
+  readonly tokens: CoreTokens;
+  readonly cost: CostEstimate;
+  readonly clock: Clock;
+  readonly events: BatcherEvents;
+}
+
+interface Slot {
+  readonly runner: Runner;
+  busy: boolean;
+  idleSinceMs: number;
+}
+
+/** Longest and shortest `Retry-After`, in seconds. */
+const RETRY_AFTER = { least: 1, most: 60 } as const;
+
+/**
+ * The micro-batching queue of one model version. It owns every request from {@link Batcher.submit} until the request
+ * is settled, which happens exactly once whatever fails: answered with its own rows, or rejected.
+ */
+export class Batcher implements TokenUser {
+  spentMs = 0;
+  /** Rows that wait. */
+  queuedRows = 0;
+  /** Requests that are accepted and not settled. */
+  inflightRequests = 0;
+  readonly #options: BatcherOptions;
+  readonly #clock: Clock;
+  readonly #lanes: Map<string, Lane> = new Map();
+  readonly #slots: Slot[] = [];
+  readonly #running: Set<Batch> = new Set();
+  readonly #poison: PoisonList = new PoisonList();
+  #signature: Signature;
+  #closed: ShoalError | undefined;
+  #drained: (() => void)[] = [];
+  /** What the policy last said, valid until anything changes. */
+  #next: { readonly slot: Slot; readonly decision: Decision; readonly lanes: readonly Lane[] } | undefined;
+  #deadline: { readonly atMs: number; readonly timer: Timer } | undefined;
+  #window: { readonly atMs: number; readonly timer: Timer } | undefined;
+
+  constructor(options: BatcherOptions) {
+    this.#options = options;
+    this.#clock = options.clock;
+    this.#signature = options.signature;
+  }
+
+  /** The signature batches are formed by; not batched any more once the model has proven unbatchable. */
+  get signature(): Signature {
+    return this.#signature;
+  }
+
+  get runners(): number {
+    return this.#slots.length;
+  }
+
+  /**
+   * Takes over a request.
+   *
+   * @throws {ShoalError} QUEUE_FULL or DEADLINE_UNREACHABLE (with a time to come back), EXECUTOR_LOST for inputs that
+   * have killed executors before, DEADLINE_EXCEEDED, or what the batcher was closed with; the caller keeps the
+   * request then.
+   */
+  submit(submission: Submission): PendingRequest {
+    const refusal = this.#refusal(submission);
+    if (refusal !== undefined) {
+      this.#options.events.refused(refusal.code);
+      throw refusal;
+    }
+    const nowMs = this.#clock.now();
+    const { inputs } = submission;
+    const request = new PendingRequest(submission, this.#signature.batched ? inputs.laneKey : '', nowMs);
+    this.#lane(request.laneKey).push(request);
+    this.queuedRows += inputs.rows;
+    this.inflightRequests++;
+    this.#options.budget.heldBytes += inputs.bytes;
+    this.#armDeadline(Math.min(request.queueDeadlineMs, request.deadlineMs));
+    this.#changed();
+    if (this.#idleSlot() !== undefined) this.#options.tokens.request(this);
+    return request;
+  }
+
+  /** Lets a request go that nobody waits for any more. It is dropped before it is run; a running one's rows are not used. */
+  cancel(request: PendingRequest): void {
+    this.#giveUp(request, new ShoalError('CANCELLED', 'the caller left'));
+  }
+
+  /** Adds a runner that is ready. */
+  addRunner(runner: Runner): void {
+    this.#slots.push({ runner, busy: false, idleSinceMs: this.#clock.now() });
+    this.#changed();
+    this.#options.tokens.request(this);
+  }
+
+  /** Removes a runner; one that runs ends its batch first. */
+  removeRunner(runner: Runner): void {
+    const index = this.#slots.findIndex((slot) => slot.runner === runner);
+    if (index < 0) return;
+    this.#slots.splice(index, 1);
+    this.#changed();
+  }
+
+  /** Takes no more requests, answering new ones with `error`; resolves when all accepted ones are settled. */
+  drain(error: ShoalError): Promise<void> {
+    this.#closed = error;
+    return new Promise((resolve) => {
+      this.#drained.push(resolve);
+      this.#checkDrained();
+    });
+  }
+
+  /** Takes no more requests and rejects all that are not settled with `error`. */
+  close(error: ShoalError): void {
+    this.#closed = error;
+    for (const request of this.#unsettled()) this.#giveUp(request, error);
+    this.#deadline?.timer.cancel();
+    this.#window?.timer.cancel();
+  }
+
+  /** Takes requests again. */
+  reopen(): void {
+    this.#closed = undefined;
+  }
+
+  /** See {@link TokenUser.tokensWanted}. */
+  tokensWanted(): number {
+    const next = this.#decide();
+    if (next === undefined) return 0;
+    if (next.decision.kind === 'run') return Math.min(next.slot.runner.threads, this.#options.tokens.total);
+    if (next.decision.kind === 'wait') this.#armWindow(next.decision.untilMs);
+    return 0;
+  }
+
+  /** See {@link TokenUser.start}. */
+  start(tokens: number): void {
+    const next = this.#decide();
+    if (next?.decision.kind !== 'run') throw new Error('a batcher was started with nothing to start');
+    const { slot, decision, lanes } = next;
+    const lane = lanes[decision.lane]!;
+    const members = lane.take(decision.maxRows);
+    if (lane.requests === 0 && !lane.hasRetry) this.#lanes.delete(lane.key);
+    const batch = new Batch(this.#signature, members, lane.key, decision.reason);
+    const nowMs = this.#clock.now();
+    for (const member of members) member.stamps.dispatchedMs = nowMs;
+    this.queuedRows -= batch.rows;
+    slot.busy = true;
+    this.#running.add(batch);
+    this.#changed();
+    slot.runner.run(batch).then(
+      (result) => this.#ended(slot, batch, tokens, nowMs, result, undefined),
+      (thrown: unknown) => this.#ended(slot, batch, tokens, nowMs, undefined, thrown),
+    );
+  }
+
+  #refusal({ inputs, queueDeadlineMs, deadlineMs }: Submission): ShoalError | undefined {
+    const { name, maxQueueRows, budget, cost } = this.#options;
+    if (this.#closed !== undefined) return this.#closed;
+    const leftMs = Math.min(queueDeadlineMs, deadlineMs) - this.#clock.now();
+    if (leftMs <= 0) return expired(name);
+    const retryAfterSeconds = this.#retryAfterSeconds();
+    if (this.queuedRows + inputs.rows > maxQueueRows) {
+      const text = `the queue of model '${name}' is full: ${this.queuedRows} rows wait, ${maxQueueRows} may`;
+      return new ShoalError('QUEUE_FULL', text, { retryAfterSeconds });
+    }
+    if (budget.heldBytes + inputs.bytes > budget.limitBytes) {
+      const text = `the server's queues are full: requests hold ${budget.heldBytes} bytes, ${budget.limitBytes} may be held`;
+      return new ShoalError('QUEUE_FULL', text, { retryAfterSeconds });
+    }
+    // At the best cost per row ever seen; who cannot make it even so is told at once, not after the wait.
+    const waitMs = (this.queuedRows * cost.leastMsPerRow()) / Math.max(1, this.#slots.length);
+    if (waitMs > leftMs) {
+      const text = `model '${name}' needs at least ${Math.ceil(waitMs)} ms for what waits, the request has ${Math.ceil(leftMs)} ms left`;
+      return new ShoalError('DEADLINE_UNREACHABLE', text, { retryAfterSeconds });
+    }
+    if (this.#poison.has(inputs)) {
+      return new ShoalError(
+        'EXECUTOR_LOST',
+        `these inputs have ended the executor of model '${name}' twice; they are refused`,
+      );
+    }
+    return undefined;
+  }
+
+  /** When about half of what waits will have been run. */
+  #retryAfterSeconds(): number {
+    const drainMs = (this.queuedRows * this.#options.cost.leastMsPerRow()) / Math.max(1, this.#slots.length);
+    return Math.min(RETRY_AFTER.most, Math.max(RETRY_AFTER.least, Math.ceil(drainMs / 2000)));
+  }
+
+  #ended(
+    slot: Slot,
+    batch: Batch,
+    tokens: number,
+    startMs: number,
+    result: RunResult | undefined,
+    thrown: unknown,
+  ): void {
+    const nowMs = this.#clock.now();
+    slot.busy = false;
+    this.#running.delete(batch);
+    slot.idleSinceMs = nowMs;
+    let answers: Tensor[][] | undefined;
+    let failure = thrown;
+    if (result !== undefined) {
+      try {
+        answers = batch.split(result.outputs);
+        this.#options.cost.observe(batch.rows, batch.bytes, result.computeEndMs - result.computeStartMs);
+      } catch (wrong) {
+        failure = wrong;
+      }
+    }
+    if (answers === undefined) this.#recover(slot, batch, failure);
+    this.#changed();
+    // The next batch is on its way before this one's callers are woken.
+    this.#options.tokens.giveBack(this, tokens, nowMs - startMs);
+    this.#options.events.batchEnded(batch.info, startMs, nowMs, result);
+    if (answers !== undefined) this.#answer(batch, answers, result!);
+    this.#checkDrained();
+  }
+
+  #answer(batch: Batch, answers: readonly Tensor[][], result: RunResult): void {
+    const { info } = batch;
+    for (const [i, member] of batch.members.entries()) {
+      if (member.state === 'settled') continue;
+      member.stamps.computeStartMs = result.computeStartMs;
+      member.stamps.computeEndMs = result.computeEndMs;
+      if (member.resolve(answers[i]!, info, this.#clock.now())) this.#release(member, undefined);
+    }
+  }
+
+  /** Decides for each member of a batch that gave no answers: it is tried again, or its caller gets the error. */
+  #recover(slot: Slot, batch: Batch, failure: unknown): void {
+    const members = batch.members.filter((member) => member.state === 'running');
+    if (failure instanceof RowsMismatch && this.#signature.batched) {
+      this.#signature = {
+        ...this.#signature,
+        inputs: this.#signature.inputs.map(withoutAxis),
+        outputs: this.#signature.outputs.map(withoutAxis),
+        batched: false,
+      };
+      this.#options.events.unbatchable(failure.message);
+      for (const member of members) this.#again(batch, [member]);
+      return;
+    }
+    const error = toShoalError(failure);
+    if (error.code === 'EXECUTOR_LOST') {
+      this.removeRunner(slot.runner);
+      // Alone, so that whoever kills the executor again does it to nobody else.
+      for (const member of members) {
+        if (member.survivesDeath()) this.#again(batch, [member]);
+        else {
+          this.#poison.add(member.inputs);
+          this.#giveUp(member, error);
+        }
+      }
+    } else if (batch.members.length === 1) {
+      for (const member of members) this.#giveUp(member, error);
+    } else {
+      // Halving finds the culprits in fewer than 2·n runs: at most twice what running each alone would cost.
+      const half = Math.ceil(members.length / 2);
+      this.#again(batch, members.slice(0, half));
+      this.#again(batch, members.slice(half));
+    }
+  }
+
+  #again(batch: Batch, group: readonly PendingRequest[]): void {
+    if (group.length === 0) return;
+    this.#lane(batch.laneKey).retry(group);
+    for (const { inputs } of group) this.queuedRows += inputs.rows;
+  }
+
+  /** Settles a request with an error, wherever it is. */
+  #giveUp(request: PendingRequest, error: ShoalError): void {
+    const waits = request.state === 'queued';
+    if (!request.reject(error, this.#clock.now())) return;
+    if (waits) {
+      this.queuedRows -= request.inputs.rows;
+      const lane = this.#lanes.get(request.laneKey)!;
+      lane.dropped(request);
+      if (lane.requests === 0) this.#lanes.delete(lane.key);
+      this.#changed();
+    }
+    this.#release(request, error.code);
+    this.#checkDrained();
+  }
+
+  #release(request: PendingRequest, code: ErrorCode | undefined): void {
+    this.inflightRequests--;
+    this.#options.budget.heldBytes -= request.inputs.bytes;
+    this.#options.events.settled(request, code);
+  }
+
+  #decide(): { readonly slot: Slot; readonly decision: Decision; readonly lanes: readonly Lane[] } | undefined {
+    if (this.#next !== undefined) return this.#next;
+    const slot = this.#idleSlot();
+    if (slot === undefined || this.#lanes.size === 0) return undefined;
+    const lanes = [...this.#lanes.values()];
+    const decision = decide({
+      nowMs: this.#clock.now(),
+      lanes: lanes.map((lane) => ({
+        rows: lane.rows,
+        oldestMs: lane.oldest()?.stamps.enqueuedMs ?? 0,
+        hasRetry: lane.hasRetry,
+      })),
+      batched: this.#signature.batched,
+      maxRows: this.#options.maxBatchRows,
+      windowMs: this.#options.windowMs,
+      idleSinceMs: slot.idleSinceMs,
+    });
+    if (decision.kind === 'run') this.#next = { slot, decision, lanes };
+    return { slot, decision, lanes };
+  }
+
+  #lane(key: string): Lane {
+    let lane = this.#lanes.get(key);
+    if (lane === undefined) {
+      lane = new Lane(key);
+      this.#lanes.set(key, lane);
+    }
+    return lane;
+  }
+
+  #changed(): void {
+    this.#next = undefined;
+  }
+
+  #idleSlot(): Slot | undefined {
+    return this.#slots.find((slot) => !slot.busy);
+  }
+
+  #armWindow(atMs: number): void {
+    if (this.#window !== undefined && this.#window.atMs <= atMs) return;
+    this.#window?.timer.cancel();
+    const timer = this.#clock.setTimer(atMs - this.#clock.now(), () => {
+      this.#window = undefined;
+      this.#changed();
+      this.#options.tokens.request(this);
+    });
+    this.#window = { atMs, timer };
+  }
+
+  /** One timer for all deadlines: it stands at the earliest, and then looks at everyone. */
+  #armDeadline(atMs: number): void {
+    if (!Number.isFinite(atMs) || (this.#deadline !== undefined && this.#deadline.atMs <= atMs)) return;
+    this.#deadline?.timer.cancel();
+    // Timers round down to whole milliseconds.
+    const timer = this.#clock.setTimer(Math.ceil(atMs - this.#clock.now()), () => {
+      this.#deadline = undefined;
+      this.#expire();
+    });
+    this.#deadline = { atMs, timer };
+  }
+
+  #expire(): void {
+    const nowMs = this.#clock.now();
+    let earliest = Number.POSITIVE_INFINITY;
+    for (const request of this.#unsettled()) {
+      const atMs =
+        request.state === 'queued' ? Math.min(request.queueDeadlineMs, request.deadlineMs) : request.deadlineMs;
+      if (atMs <= nowMs) this.#giveUp(request, expired(this.#options.name));
+      else earliest = Math.min(earliest, atMs);
+    }
+    this.#armDeadline(earliest);
+  }
+
+  #unsettled(): PendingRequest[] {
+    const all: PendingRequest[] = [];
+    for (const lane of this.#lanes.values()) all.push(...lane.waiting());
+    for (const batch of this.#running) {
+      for (const member of batch.members) if (member.state === 'running') all.push(member);
+    }
+    return all;
+  }
+
+  #checkDrained(): void {
+    if (this.inflightRequests > 0) return;
+    for (const resolve of this.#drained.splice(0)) resolve();
+  }
+}
+
+function withoutAxis<T extends { readonly batchAxis: number | null }>(spec: T): T {
+  return { ...spec, batchAxis: null };
+}
+
+function expired(model: string): ShoalError {
+  return new ShoalError('DEADLINE_EXCEEDED', `the request's time was over before model '${model}' answered`);
+}

@@ -1,0 +1,45 @@
+/** Weight of the newest run in the running means. */
+const NEWEST = 0.2;
+
+interface Seen {
+  ms: number;
+  rows: number;
+  bytes: number;
+}
+
+/**
+ * A running estimate of what runs cost, kept by size in powers of two. The measured cost curve will stand behind the
+ * same methods.
+ */
+export class CostEstimate {
+  /** Means of the runs of 2^i to 2^(i+1) − 1 rows. */
+  readonly #sizes: Map<number, Seen> = new Map();
+
+  /** @param bytes of the inputs: rows of one model may differ in size. */
+  observe(rows: number, bytes: number, ms: number): void {
+    const size = 31 - Math.clz32(rows);
+    const seen = this.#sizes.get(size);
+    if (seen === undefined) this.#sizes.set(size, { ms, rows, bytes });
+    else {
+      seen.ms += NEWEST * (ms - seen.ms);
+      seen.rows += NEWEST * (rows - seen.rows);
+      seen.bytes += NEWEST * (bytes - seen.bytes);
+    }
+  }
+
+  /** What such a run may take at most by what has been seen: generous for sizes not seen yet. 0: unknown. */
+  upperMs(rows: number, bytes: number): number {
+    let upper = 0;
+    for (const seen of this.#sizes.values()) {
+      upper = Math.max(upper, seen.ms * Math.max(1, rows / seen.rows, bytes / Math.max(1, seen.bytes)));
+    }
+    return upper;
+  }
+
+  /** The least milliseconds per row seen at any size; 0: unknown. */
+  leastMsPerRow(): number {
+    let least = Number.POSITIVE_INFINITY;
+    for (const seen of this.#sizes.values()) least = Math.min(least, seen.ms / seen.rows);
+    return Number.isFinite(least) ? least : 0;
+  }
+}

@@ -1,0 +1,60 @@
+import type { ReleaseReason } from './request.ts';
+
+/** What the policy knows of a lane. */
+export interface LaneView {
+  readonly rows: number;
+  /** Since when its oldest request has waited. */
+  readonly oldestMs: number;
+  /** Whether its next batch is a group that is tried again. */
+  readonly hasRetry: boolean;
+}
+
+/** What the policy decides by. Nothing else may influence it: the same function runs in tests and replays. */
+export interface PolicyState {
+  readonly nowMs: number;
+  readonly lanes: readonly LaneView[];
+  /** Whether requests may share a run at all. */
+  readonly batched: boolean;
+  /** The most rows of a run. */
+  readonly maxRows: number;
+  /** How long an oldest request may be held back for others to arrive; 0, the default, never holds back. */
+  readonly windowMs: number;
+  /** Since when the runner that asks has been idle. */
+  readonly idleSinceMs: number;
+}
+
+export type Decision =
+  | { readonly kind: 'run'; readonly lane: number; readonly maxRows: number; readonly reason: ReleaseReason }
+  /** Nothing is due before that instant. */
+  | { readonly kind: 'wait'; readonly untilMs: number }
+  /** Nothing waits. */
+  | { readonly kind: 'nothing' };
+
+/**
+ * Decides for one idle runner what it shall run: all that waits in the lane with the oldest request, up to the
+ * largest size. Pure: no clock, no state.
+ */
+export function decide(state: PolicyState): Decision {
+  let lane = -1;
+  let untilMs = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < state.lanes.length; i++) {
+    const view = state.lanes[i]!;
+    if (view.rows === 0) continue;
+    const due = view.hasRetry || view.rows >= state.maxRows ? state.nowMs : view.oldestMs + state.windowMs;
+    if (due > state.nowMs) untilMs = Math.min(untilMs, due);
+    else if (lane < 0 || view.oldestMs < state.lanes[lane]!.oldestMs) lane = i;
+  }
+  if (lane >= 0) {
+    const maxRows = state.batched ? state.maxRows : 1;
+    return { kind: 'run', lane, maxRows, reason: reasonFor(state, state.lanes[lane]!) };
+  }
+  return untilMs < Number.POSITIVE_INFINITY ? { kind: 'wait', untilMs } : { kind: 'nothing' };
+}
+
+function reasonFor(state: PolicyState, lane: LaneView): ReleaseReason {
+  if (lane.hasRetry) return 'retry';
+  if (!state.batched) return 'alone';
+  if (lane.rows >= state.maxRows) return 'full';
+  if (state.windowMs > 0) return 'window';
+  return lane.oldestMs <= state.idleSinceMs ? 'freed' : 'idle';
+}

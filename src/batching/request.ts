@@ -1,0 +1,128 @@
+import type { ShoalError } from '../errors.ts';
+import type { CheckedInputs } from '../tensor/signature.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+
+/**
+ * Instants in a request's life, in milliseconds on the monotonic clock. Stages are the differences of neighbours, so
+ * that they add up: decode, queue, handover, compute, handback (and encode, which the protocol adds).
+ */
+export interface Stamps {
+  /** The caller's request began: for HTTP, its headers were read. */
+  readonly receivedMs: number;
+  enqueuedMs: number;
+  /** Handed to a runner, for the last time if more than once. */
+  dispatchedMs: number;
+  computeStartMs: number;
+  computeEndMs: number;
+  /** Settled. */
+  settledMs: number;
+}
+
+/** Why a batch was started when it was. */
+export type ReleaseReason =
+  /** An idle runner took what had arrived within one turn of the event loop. */
+  | 'idle'
+  /** A runner became free and took all that waited. */
+  | 'freed'
+  /** It reached the largest size allowed. */
+  | 'full'
+  /** The batch window, an explicit setting, was over. */
+  | 'window'
+  /** The model is not batched. */
+  | 'alone'
+  /** Its members are tried again after a failure. */
+  | 'retry';
+
+/** How the batch came about that a request was answered in. */
+export interface BatchInfo {
+  readonly rows: number;
+  readonly requests: number;
+  readonly reason: ReleaseReason;
+}
+
+/** The answer to a request. */
+export interface Reply {
+  /** The outputs asked for, in that order; each holds this request's rows only. Views: copy what is kept for long. */
+  readonly outputs: readonly Tensor[];
+  readonly stamps: Readonly<Stamps>;
+  readonly batch: BatchInfo;
+}
+
+/** What a caller hands to the batcher. */
+export interface Submission {
+  readonly inputs: CheckedInputs;
+  /** Indices of the outputs wanted, in order; undefined stands for all. */
+  readonly outputs: readonly number[] | undefined;
+  readonly receivedMs: number;
+  /** Instant at which the caller stops waiting, whatever the request does then. */
+  readonly deadlineMs: number;
+  /** Instant until which a runner must have taken the request; at most `deadlineMs`. */
+  readonly queueDeadlineMs: number;
+}
+
+/** How often a request may have been in a batch whose executor died. */
+const DEATHS_ALLOWED = 1;
+
+/**
+ * A request that someone must settle: the batcher from `submit` on. Settled exactly once; what comes later is ignored
+ * and reported to the one who settles.
+ */
+export class PendingRequest {
+  readonly inputs: CheckedInputs;
+  readonly outputs: readonly number[] | undefined;
+  readonly laneKey: string;
+  readonly deadlineMs: number;
+  readonly queueDeadlineMs: number;
+  readonly stamps: Stamps;
+  /** Resolves with the request's own rows; rejects with a {@link ShoalError}. */
+  readonly promise: Promise<Reply>;
+  state: 'queued' | 'running' | 'settled' = 'queued';
+  /** Batches with this request during which the executor died. */
+  deaths = 0;
+  #resolve!: (reply: Reply) => void;
+  #reject!: (error: ShoalError) => void;
+
+  constructor(submission: Submission, laneKey: string, nowMs: number) {
+    this.inputs = submission.inputs;
+    this.outputs = submission.outputs;
+    this.laneKey = laneKey;
+    this.deadlineMs = submission.deadlineMs;
+    this.queueDeadlineMs = submission.queueDeadlineMs;
+    this.stamps = {
+      receivedMs: submission.receivedMs,
+      enqueuedMs: nowMs,
+      dispatchedMs: 0,
+      computeStartMs: 0,
+      computeEndMs: 0,
+      settledMs: 0,
+    };
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+  }
+
+  /** @returns false when the request had been settled before. */
+  resolve(outputs: readonly Tensor[], batch: BatchInfo, nowMs: number): boolean {
+    if (this.state === 'settled') return false;
+    this.state = 'settled';
+    this.stamps.settledMs = nowMs;
+    this.#resolve({ outputs, stamps: this.stamps, batch });
+    return true;
+  }
+
+  /** @returns false when the request had been settled before. */
+  reject(error: ShoalError, nowMs: number): boolean {
+    if (this.state === 'settled') return false;
+    this.state = 'settled';
+    this.stamps.settledMs = nowMs;
+    this.#reject(error);
+    return true;
+  }
+
+  /** Notes that the executor died with this request; true while the request may be tried again. */
+  survivesDeath(): boolean {
+    this.deaths++;
+    return this.deaths <= DEATHS_ALLOWED;
+  }
+}

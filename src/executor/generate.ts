@@ -1,0 +1,132 @@
+import { DATATYPES, elementCount, encodeStrings, type Tensor } from '../tensor/tensor.ts';
+import type { DeclaredTensor } from './session.ts';
+
+/** Inputs made up for probing a model: seeded, so that a probe finds the same at every start. */
+
+/** How values and sizes are chosen; a model that refuses one choice may take another. */
+export interface Recipe {
+  /** Size of every dimension that is neither fixed nor the batch axis. */
+  readonly size: number;
+  /** Integers are drawn from 0 up to this, excluded: they are often indices into something. */
+  readonly integers: number;
+}
+
+/** Tried in turn until the model runs. 576 and 288 are audio frames, multiples of 32 are image sides. */
+export const RECIPES: readonly Recipe[] = [
+  { size: 16, integers: 10 },
+  { size: 16, integers: 2 },
+  { size: 64, integers: 2 },
+  { size: 1, integers: 1 },
+  { size: 576, integers: 2 },
+  { size: 288, integers: 2 },
+  { size: 224, integers: 10 },
+];
+
+/** A small generator of uniform numbers in [0, 1): mulberry32. */
+function seeded(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/**
+ * One made-up row of an input.
+ *
+ * @param row number of the row; equal numbers give equal values.
+ * @param scale factor of floating-point values; rows of very different scale show whether rows influence each other.
+ * @returns a tensor whose batch axis (if any) has size 1; it owns its memory.
+ */
+export function generateRow(
+  input: DeclaredTensor,
+  batchAxis: number | null,
+  recipe: Recipe,
+  row: number,
+  scale: number,
+): Tensor {
+  const shape = input.dims.map((dim, i) => (i === batchAxis ? 1 : typeof dim === 'number' ? dim : recipe.size));
+  const count = elementCount(shape);
+  const random = seeded(row * 7919 + 1);
+  const { datatype } = input;
+  if (datatype === 'BYTES') {
+    const words = Array.from({ length: count }, () => generateWords(random));
+    return { datatype, shape, bytes: encodeStrings(words) };
+  }
+  const bytes = Buffer.alloc(count * DATATYPES[datatype].size);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let i = 0; i < count; i++) {
+    const u = random();
+    const real = (2 * u - 1) * scale;
+    const integer = Math.floor(u * recipe.integers);
+    switch (datatype) {
+      case 'FP32':
+        view.setFloat32(4 * i, real, true);
+        break;
+      case 'FP64':
+        view.setFloat64(8 * i, real, true);
+        break;
+      case 'FP16':
+        view.setUint16(2 * i, halfBits(real), true);
+        break;
+      case 'BOOL':
+        view.setUint8(i, u < 0.5 ? 0 : 1);
+        break;
+      case 'UINT8':
+      case 'INT8':
+        view.setUint8(i, integer);
+        break;
+      case 'UINT16':
+      case 'INT16':
+        view.setUint16(2 * i, integer, true);
+        break;
+      case 'UINT32':
+      case 'INT32':
+        view.setUint32(4 * i, integer, true);
+        break;
+      default:
+        view.setBigUint64(8 * i, BigInt(integer), true);
+    }
+  }
+  return { datatype, shape, bytes };
+}
+
+/** The tensors of several rows stacked along the batch axis of each; inputs without one are taken from the first row. */
+export function stackRows(rows: readonly (readonly Tensor[])[], axes: readonly (number | null)[]): Tensor[] {
+  return axes.map((axis, i) => {
+    const first = rows[0]![i]!;
+    if (axis === null || rows.length === 1) return first;
+    const parts = rows.map((row) => row[i]!.bytes);
+    const shape = first.shape.with(axis, rows.length);
+    const outer = elementCount(first.shape.slice(0, axis));
+    if (outer === 1) return { datatype: first.datatype, shape, bytes: Buffer.concat(parts) };
+    // With dimensions before the batch axis, the rows of each of their indices follow one another.
+    const pieces: Uint8Array[] = [];
+    for (let o = 0; o < outer; o++) {
+      for (const part of parts) {
+        const stride = part.byteLength / outer;
+        pieces.push(part.subarray(o * stride, (o + 1) * stride));
+      }
+    }
+    return { datatype: first.datatype, shape, bytes: Buffer.concat(pieces) };
+  });
+}
+
+function generateWords(random: () => number): string {
+  const length = 3 + Math.floor(random() * 40);
+  let text = '';
+  for (let i = 0; i < length; i++) text += random() < 0.2 ? ' ' : String.fromCharCode(97 + Math.floor(random() * 26));
+  return text;
+}
+
+/** The nearest half-precision bits of a number of moderate size; enough for made-up values. */
+function halfBits(value: number): number {
+  const bits = new Uint32Array(Float32Array.of(value).buffer)[0]!;
+  const sign = (bits >>> 16) & 0x8000;
+  const exponent = ((bits >>> 23) & 0xff) - 112;
+  if (exponent <= 0) return sign;
+  if (exponent >= 31) return sign | 0x7bff;
+  return sign | (exponent << 10) | ((bits >>> 13) & 0x3ff);
+}

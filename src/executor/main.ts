@@ -1,0 +1,81 @@
+import { writeFileSync } from 'node:fs';
+import { monotonicMs } from '../clock.ts';
+import { messageOf } from '../errors.ts';
+import { decodeControl, decodeTensors, encodeControl, encodeTensors, type Frame, FrameError } from './frame.ts';
+import type { Failure, LoadReport, LoadRequest } from './messages.ts';
+import { BlockingPipe } from './pipe.ts';
+import { atLowPriority } from './priority.ts';
+import { declaredSignature, probe } from './probe.ts';
+import { runtimeVersion, Session } from './session.ts';
+
+/**
+ * The executor: a process that owns an ONNX Runtime session and answers frames, one at a time.
+ *
+ * It reads blocking, for it has nothing else to do, and ends when the front's end of the pipe is closed.
+ */
+const pipe = new BlockingPipe(3);
+const sessions = new Map<number, Session>();
+
+// Ctrl-C reaches the whole process group; executors live until the front has drained and closes the pipe.
+process.on('SIGINT', () => {});
+process.on('SIGTERM', () => {});
+
+try {
+  // When memory runs out, the kernel shall take an executor, which can be replaced, and not the front.
+  writeFileSync('/proc/self/oom_score_adj', '500');
+} catch {
+  // Not on Linux, or not allowed; the server works without it.
+}
+
+for (let frame = pipe.read(); frame !== undefined; frame = pipe.read()) {
+  try {
+    if (frame.kind === 'load') await load(frame);
+    else if (frame.kind === 'probe') await probeModel(frame);
+    else if (frame.kind === 'run') await run(frame);
+    else throw new FrameError(`an executor takes no '${frame.kind}' frame`);
+  } catch (thrown) {
+    if (thrown instanceof FrameError) throw thrown;
+    const failure: Failure = { message: messageOf(thrown) };
+    pipe.write([encodeControl('failed', frame.session, failure, frame.id)]);
+  }
+}
+
+function load(frame: Frame): Promise<void> {
+  return atLowPriority(async () => {
+    const session = await Session.create(decodeControl(frame) as LoadRequest);
+    sessions.set(frame.session, session);
+    const report: LoadReport = { signature: declaredSignature(session), runtimeVersion };
+    pipe.write([encodeControl('loaded', frame.session, report)]);
+  });
+}
+
+function probeModel(frame: Frame): Promise<void> {
+  return atLowPriority(async () => {
+    const session = sessionOf(frame);
+    const { inputs, outputs } = session;
+    const finding = await probe({ inputs, outputs, run: (tensors) => session.run(tensors) });
+    pipe.write([encodeControl('probed', frame.session, finding)]);
+  });
+}
+
+async function run(frame: Frame): Promise<void> {
+  const session = sessionOf(frame);
+  const { outputs, tensors } = decodeTensors(frame);
+  const inputs = tensors.map((entry) => entry.tensor);
+  const startMs = monotonicMs();
+  const results = await session.run(inputs, outputs);
+  const endMs = monotonicMs();
+  const segmented = results.map(({ datatype, shape, bytes }, i) => ({
+    index: outputs[i] ?? i,
+    datatype,
+    shape,
+    segments: [bytes],
+  }));
+  pipe.write(encodeTensors('result', frame.session, frame.id, [startMs, endMs], [], segmented));
+}
+
+function sessionOf(frame: Frame): Session {
+  const session = sessions.get(frame.session);
+  if (session === undefined) throw new FrameError(`session ${frame.session} was never loaded here`);
+  return session;
+}

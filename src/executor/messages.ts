@@ -1,0 +1,43 @@
+import type { Signature } from '../tensor/signature.ts';
+
+/** Control messages between the front and an executor: the JSON heads of its control frames. */
+
+/** Asks for a model to be loaded; answered by `loaded` with a {@link LoadReport}, or `failed`. */
+export interface LoadRequest {
+  readonly file: string;
+  /** A model in base64 to load instead of a file. */
+  readonly inline?: string | undefined;
+  readonly provider: 'cpu' | 'cuda';
+  /** The CUDA device; ignored on the CPU. */
+  readonly device: number;
+  readonly intraOpThreads: number;
+}
+
+export interface LoadReport {
+  /** As the file declares it: without batch axes. */
+  readonly signature: Signature;
+  readonly runtimeVersion: string;
+}
+
+/** What is known of how rows may share a run. */
+export interface BatchVerdict {
+  readonly batched: boolean;
+  /** One sentence for people: what was found, and why the model is served as it is. */
+  readonly reason: string;
+}
+
+/** What a probe found: the answer to `probe`. */
+export interface Finding {
+  /** With batch axes where the model may be batched. */
+  readonly signature: Signature;
+  readonly verdict: BatchVerdict;
+  /** Memory by which a run grew per row, in bytes; 0 when it is not known. */
+  readonly bytesPerRow: number;
+  /** Time of a run in milliseconds by its rows; empty when the model was not run. */
+  readonly runMs: readonly (readonly [rows: number, ms: number])[];
+}
+
+/** Head of a `failed` frame: what ONNX Runtime said, on a line. */
+export interface Failure {
+  readonly message: string;
+}

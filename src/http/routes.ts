@@ -1,0 +1,54 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods, RouteShorthandOptions } from 'fastify';
+import { ShoalError } from '../errors.ts';
+import { sendError } from './replies.ts';
+
+type Handler = (request: FastifyRequest, reply: FastifyReply) => unknown;
+
+const METHODS: readonly HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+
+/**
+ * Routes with what HTTP asks for beside them: every path also with a trailing slash, and 405 with `Allow` for the
+ * methods a path does not have, where Fastify would say 404.
+ */
+export class Routes {
+  readonly #app: FastifyInstance;
+  readonly #methods: Map<string, Set<HTTPMethods>> = new Map();
+
+  constructor(app: FastifyInstance) {
+    this.#app = app;
+  }
+
+  /** Adds a route. HEAD comes with GET. */
+  add(method: 'GET' | 'POST', path: string, handler: Handler, options: RouteShorthandOptions = {}): void {
+    const methods: HTTPMethods[] = method === 'GET' ? ['GET', 'HEAD'] : [method];
+    for (const url of spellings(path)) {
+      this.#app.route({ ...options, method: methods, url, handler, exposeHeadRoute: false });
+      const known = this.#methods.get(url) ?? new Set();
+      for (const one of methods) known.add(one);
+      this.#methods.set(url, known);
+    }
+  }
+
+  /** Adds the answers for wrong methods; to be called after all routes. */
+  finish(): void {
+    for (const [url, known] of this.#methods) {
+      const allow = [...known].join(', ');
+      this.#app.route({
+        method: METHODS.filter((method) => !known.has(method)),
+        url,
+        exposeHeadRoute: false,
+        handler: (request, reply) => {
+          reply.header('allow', allow);
+          return sendError(
+            reply,
+            new ShoalError('METHOD_NOT_ALLOWED', `${request.method} is not allowed here, only ${allow}`),
+          );
+        },
+      });
+    }
+  }
+}
+
+function spellings(path: string): string[] {
+  return path === '/' ? ['/'] : [path, `${path}/`];
+}

@@ -1,0 +1,34 @@
+import type { Reply, Stamps } from '../batching/request.ts';
+
+/**
+ * The `Server-Timing` header of an answer: its stages in milliseconds, which add up to the total, and how its batch
+ * came about. The total is stamped on its own, from the headers read to the reply handed to the socket.
+ */
+export function serverTiming(reply: Reply, endMs: number): string {
+  const { stamps, batch } = reply;
+  const compute = stamps.computeEndMs - stamps.computeStartMs;
+  return (
+    `decode;dur=${round(stamps.enqueuedMs - stamps.receivedMs)}, ` +
+    `queue;dur=${round(stamps.dispatchedMs - stamps.enqueuedMs)}, ` +
+    `handover;dur=${round(stamps.computeStartMs - stamps.dispatchedMs)}, ` +
+    `compute;dur=${round(compute)};desc="rows=${batch.rows} requests=${batch.requests} reason=${batch.reason}", ` +
+    `handback;dur=${round(stamps.settledMs - stamps.computeEndMs)}, ` +
+    `encode;dur=${round(endMs - stamps.settledMs)}, ` +
+    `total;dur=${round(endMs - stamps.receivedMs)}`
+  );
+}
+
+/** The header of an error: how far the request came, and the total. */
+export function errorTiming(receivedMs: number, stamps: Readonly<Stamps> | undefined, endMs: number): string {
+  const total = `total;dur=${round(endMs - receivedMs)}`;
+  if (stamps === undefined) return `decode;dur=${round(endMs - receivedMs)}, ${total}`;
+  const decode = `decode;dur=${round(stamps.enqueuedMs - receivedMs)}`;
+  if (stamps.dispatchedMs === 0) return `${decode}, queue;dur=${round(endMs - stamps.enqueuedMs)}, ${total}`;
+  const queue = `queue;dur=${round(stamps.dispatchedMs - stamps.enqueuedMs)}`;
+  return `${decode}, ${queue}, compute;dur=${round(endMs - stamps.dispatchedMs)}, ${total}`;
+}
+
+/** Three decimals: microseconds. */
+function round(ms: number): string {
+  return String(Math.round(ms * 1000) / 1000);
+}

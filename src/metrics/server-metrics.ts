@@ -1,0 +1,226 @@
+import { collectDefaultMetrics, Registry } from 'prom-client';
+import type { ByteBudget } from '../batching/batcher.ts';
+import type { ModelVersion } from '../serving/model-version.ts';
+import { addCounter, addGauge, addHistogram } from './collectors.ts';
+import { HotHistogram, SECONDS } from './histogram.ts';
+import { OUTCOMES, PROTOCOLS, RELEASE_REASONS, STAGES, VersionMeters } from './version-meters.ts';
+
+const STATES = ['loading', 'ready', 'draining', 'unloaded', 'failed'] as const;
+const VERSION_LABELS = ['model', 'version'] as const;
+
+/** How often the event loop's delay is sampled. */
+const LOOP_SAMPLE_MS = 20;
+
+/** What the metrics say of the program itself. */
+export interface BuildInfo {
+  readonly version: string;
+  readonly node: string;
+  readonly onnxruntime: string;
+  readonly cores: number;
+}
+
+/** All metrics of a server, on a registry of their own. Labels are bounded: models and versions on disk, fixed words. */
+export class ServerMetrics {
+  readonly registry: Registry = new Registry();
+  readonly #meters: Map<ModelVersion, VersionMeters> = new Map();
+  readonly #loopDelay: HotHistogram = new HotHistogram(SECONDS);
+  readonly #loopTimer: NodeJS.Timeout;
+
+  constructor(build: BuildInfo, budget: ByteBudget) {
+    let due = performance.now() + LOOP_SAMPLE_MS;
+    this.#loopTimer = setInterval(() => {
+      const now = performance.now();
+      this.#loopDelay.observe(Math.max(0, now - due) / 1e3);
+      due = now + LOOP_SAMPLE_MS;
+    }, LOOP_SAMPLE_MS);
+    this.#loopTimer.unref();
+    collectDefaultMetrics({ register: this.registry });
+    this.#addServer(build, budget);
+    this.#addRequests();
+    this.#addBatches();
+    this.#addModels();
+  }
+
+  /** The counters of a version, which appear in the metrics from now on. */
+  metersFor(version: ModelVersion): VersionMeters {
+    const meters = new VersionMeters(version);
+    this.#meters.set(version, meters);
+    return meters;
+  }
+
+  /** The counters of a version that has been given some by {@link ServerMetrics.metersFor}. */
+  metersOf(version: ModelVersion): VersionMeters {
+    return this.#meters.get(version)!;
+  }
+
+  close(): void {
+    clearInterval(this.#loopTimer);
+    this.registry.clear();
+  }
+
+  #addServer(build: BuildInfo, budget: ByteBudget): void {
+    const { registry } = this;
+    addGauge(registry, {
+      name: 'shoal_build_info',
+      help: 'Versions of the program; always 1.',
+      labelNames: ['version', 'node', 'onnxruntime'],
+      read: (report) => report({ version: build.version, node: build.node, onnxruntime: build.onnxruntime }, 1),
+    });
+    addGauge(registry, {
+      name: 'shoal_granted_cores',
+      help: 'Cores that runs may use together.',
+      read: (report) => report({}, build.cores),
+    });
+    addGauge(registry, {
+      name: 'shoal_queue_bytes',
+      help: 'Bytes of inputs that accepted requests hold, all models together.',
+      read: (report) => report({}, budget.heldBytes),
+    });
+    addHistogram(registry, {
+      name: 'shoal_event_loop_delay_seconds',
+      help: 'How late the event loop was, sampled every 20 ms.',
+      read: (report) => report({}, this.#loopDelay),
+    });
+  }
+
+  #addRequests(): void {
+    const { registry } = this;
+    addCounter(registry, {
+      name: 'shoal_requests_total',
+      help: 'Inference requests to a known model version, by how they ended.',
+      labelNames: [...VERSION_LABELS, 'protocol', 'outcome'],
+      read: (report) =>
+        this.#each((labels, meters) => {
+          for (const protocol of PROTOCOLS) {
+            for (const outcome of OUTCOMES)
+              report({ ...labels, protocol, outcome }, meters.outcomes.get(protocol)![outcome]);
+          }
+        }),
+    });
+    addHistogram(registry, {
+      name: 'shoal_request_duration_seconds',
+      help: 'From the headers read to the reply handed to the socket.',
+      labelNames: VERSION_LABELS,
+      read: (report) => this.#each((labels, meters) => report(labels, meters.duration)),
+    });
+    addHistogram(registry, {
+      name: 'shoal_stage_duration_seconds',
+      help: 'Parts of an answered request, which add up to its duration.',
+      labelNames: [...VERSION_LABELS, 'stage'],
+      read: (report) =>
+        this.#each((labels, meters) => {
+          for (const stage of STAGES) report({ ...labels, stage }, meters.stages[stage]);
+        }),
+    });
+    addCounter(registry, {
+      name: 'shoal_rejected_total',
+      help: 'Requests turned away before they were queued.',
+      labelNames: [...VERSION_LABELS, 'reason'],
+      read: (report) =>
+        this.#each((labels, meters) => {
+          for (const [code, count] of meters.rejections) report({ ...labels, reason: code.toLowerCase() }, count);
+        }),
+    });
+    addCounter(registry, {
+      name: 'shoal_cancelled_total',
+      help: 'Accepted requests whose caller left before the answer.',
+      labelNames: VERSION_LABELS,
+      read: (report) => this.#each((labels, meters) => report(labels, meters.cancelled)),
+    });
+    addGauge(registry, {
+      name: 'shoal_inflight_requests',
+      help: 'Requests accepted and not answered yet.',
+      labelNames: VERSION_LABELS,
+      read: (report) => this.#each((labels, meters) => report(labels, meters.version.inflightRequests)),
+    });
+    addGauge(registry, {
+      name: 'shoal_switch_ratio',
+      help: 'Share of the work that was decoding, handing over and back, and encoding: T_switch / T_total.',
+      labelNames: VERSION_LABELS,
+      read: (report) => this.#each((labels, meters) => report(labels, meters.switchRatio)),
+    });
+  }
+
+  #addBatches(): void {
+    const { registry } = this;
+    addHistogram(registry, {
+      name: 'shoal_batch_rows',
+      help: 'Rows per run.',
+      labelNames: VERSION_LABELS,
+      read: (report) => this.#each((labels, meters) => report(labels, meters.batchRows)),
+    });
+    addHistogram(registry, {
+      name: 'shoal_batch_requests',
+      help: 'Requests per run.',
+      labelNames: VERSION_LABELS,
+      read: (report) => this.#each((labels, meters) => report(labels, meters.batchRequests)),
+    });
+    addCounter(registry, {
+      name: 'shoal_batches_total',
+      help: 'Runs, by why they were started when they were.',
+      labelNames: [...VERSION_LABELS, 'reason'],
+      read: (report) =>
+        this.#each((labels, meters) => {
+          for (const reason of RELEASE_REASONS) report({ ...labels, reason }, meters.reasons[reason]);
+        }),
+    });
+    addGauge(registry, {
+      name: 'shoal_queue_rows',
+      help: 'Rows that wait for a run.',
+      labelNames: VERSION_LABELS,
+      read: (report) => this.#each((labels, meters) => report(labels, meters.version.queuedRows)),
+    });
+    addCounter(registry, {
+      name: 'shoal_executor_busy_seconds_total',
+      help: 'Time executors were busy with runs, handing over included.',
+      labelNames: VERSION_LABELS,
+      read: (report) => this.#each((labels, meters) => report(labels, meters.busyMs / 1e3)),
+    });
+    addCounter(registry, {
+      name: 'shoal_executor_restarts_total',
+      help: 'Executors started in place of lost ones.',
+      labelNames: VERSION_LABELS,
+      read: (report) => this.#each((labels, meters) => report(labels, meters.restarts)),
+    });
+  }
+
+  #addModels(): void {
+    const { registry } = this;
+    addGauge(registry, {
+      name: 'shoal_executors',
+      help: 'Executors that are alive and loaded.',
+      labelNames: VERSION_LABELS,
+      read: (report) => this.#each((labels, meters) => report(labels, meters.version.executors)),
+    });
+    addGauge(registry, {
+      name: 'shoal_model_state',
+      help: '1 for the state a version is in, 0 for the others.',
+      labelNames: [...VERSION_LABELS, 'state'],
+      read: (report) =>
+        this.#each((labels, meters) => {
+          for (const state of STATES) report({ ...labels, state }, meters.version.state === state ? 1 : 0);
+        }),
+    });
+    addGauge(registry, {
+      name: 'shoal_model_info',
+      help: 'Where a version runs and whether it is batched; always 1.',
+      labelNames: [...VERSION_LABELS, 'provider', 'batching'],
+      read: (report) =>
+        this.#each((labels, { version }) => {
+          const batching = version.signature?.batched ? 'batched' : 'unbatched';
+          report({ ...labels, provider: version.summary().provider, batching }, 1);
+        }),
+    });
+    addGauge(registry, {
+      name: 'shoal_model_load_duration_seconds',
+      help: 'Time to load and probe a version.',
+      labelNames: VERSION_LABELS,
+      read: (report) => this.#each((labels, { version }) => report(labels, (version.summary().loadMs ?? 0) / 1e3)),
+    });
+  }
+
+  #each(visit: (labels: { model: string; version: string }, meters: VersionMeters) => void): void {
+    for (const meters of this.#meters.values())
+      visit({ model: meters.version.name, version: meters.version.version }, meters);
+  }
+}

@@ -1,0 +1,181 @@
+import type { RunResult } from '../batching/batcher.ts';
+import type { BatchInfo, PendingRequest, ReleaseReason, Stamps } from '../batching/request.ts';
+import type { ErrorCode } from '../errors.ts';
+import type { ModelVersion, Protocol, VersionEvents } from '../serving/model-version.ts';
+import { HotHistogram, SECONDS, SIZES } from './histogram.ts';
+
+/** The stages of a request in order; their durations add up to its whole. */
+export const STAGES = ['decode', 'queue', 'handover', 'compute', 'handback', 'encode'] as const;
+export type Stage = (typeof STAGES)[number];
+
+/** How requests end, as a label. */
+export const OUTCOMES = ['ok', 'invalid', 'rejected', 'expired', 'cancelled', 'failed', 'lost', 'unavailable'] as const;
+export type RequestOutcome = (typeof OUTCOMES)[number];
+
+export const PROTOCOLS: readonly Protocol[] = ['v2', 'library'];
+export const RELEASE_REASONS: readonly ReleaseReason[] = ['idle', 'freed', 'full', 'window', 'alone', 'retry'];
+/** Why requests are turned away at the door. */
+export const REJECTIONS: readonly ErrorCode[] = [
+  'QUEUE_FULL',
+  'DEADLINE_UNREACHABLE',
+  'DEADLINE_EXCEEDED',
+  'EXECUTOR_LOST',
+  'SHUTTING_DOWN',
+  'MODEL_NOT_READY',
+];
+
+/** The outcome that stands for an error code. */
+export function outcomeOf(code: ErrorCode | undefined): RequestOutcome {
+  switch (code) {
+    case undefined:
+      return 'ok';
+    case 'QUEUE_FULL':
+    case 'DEADLINE_UNREACHABLE':
+      return 'rejected';
+    case 'DEADLINE_EXCEEDED':
+      return 'expired';
+    case 'CANCELLED':
+      return 'cancelled';
+    case 'EXECUTOR_LOST':
+      return 'lost';
+    case 'INFERENCE_FAILED':
+    case 'INTERNAL':
+      return 'failed';
+    case 'MODEL_NOT_READY':
+    case 'SHUTTING_DOWN':
+      return 'unavailable';
+    default:
+      return 'invalid';
+  }
+}
+
+/** A count and a sum of nanoseconds, as Triton's statistics have them. */
+export interface Tally {
+  count: number;
+  ms: number;
+}
+
+/** Runs of one size. */
+export interface SizeTally {
+  runs: number;
+  handoverMs: number;
+  computeMs: number;
+  handbackMs: number;
+}
+
+/** The counters of one model version. Written on the hot path, read when someone looks. */
+export class VersionMeters implements VersionEvents {
+  readonly version: ModelVersion;
+  readonly duration: HotHistogram = new HotHistogram(SECONDS);
+  readonly stages: Readonly<Record<Stage, HotHistogram>>;
+  readonly batchRows: HotHistogram = new HotHistogram(SIZES);
+  readonly batchRequests: HotHistogram = new HotHistogram(SIZES);
+  readonly outcomes: ReadonlyMap<Protocol, Record<RequestOutcome, number>>;
+  readonly reasons: Record<ReleaseReason, number>;
+  readonly rejections: Map<ErrorCode, number> = new Map(REJECTIONS.map((code) => [code, 0]));
+  cancelled = 0;
+  restarts = 0;
+  busyMs = 0;
+  /** Compute of all runs. */
+  runComputeMs = 0;
+  /** Decoding and encoding of all answered requests. */
+  codecMs = 0;
+  /** For statistics: answered requests, requests that failed after they were accepted, rows answered, runs. */
+  readonly success: Tally = { count: 0, ms: 0 };
+  readonly fail: Tally = { count: 0, ms: 0 };
+  queueMs = 0;
+  handoverMs = 0;
+  computeMs = 0;
+  handbackMs = 0;
+  rows = 0;
+  runs = 0;
+  readonly sizes: Map<number, SizeTally> = new Map();
+  /** Wall-clock milliseconds of the last request; 0 before the first. */
+  lastRequestMs = 0;
+
+  constructor(version: ModelVersion) {
+    this.version = version;
+    this.stages = record(STAGES, () => new HotHistogram(SECONDS));
+    this.outcomes = new Map(PROTOCOLS.map((protocol) => [protocol, record(OUTCOMES, () => 0)]));
+    this.reasons = record(RELEASE_REASONS, () => 0);
+  }
+
+  /**
+   * T_switch / T_total, where T_total = T_compute + T_switch: the share of the work that was not compute but decoding,
+   * handing over, handing back and encoding. Waiting is no work, so that the queue does not count. 0 before any run.
+   */
+  get switchRatio(): number {
+    const totalMs = this.busyMs + this.codecMs;
+    return totalMs > 0 ? 1 - this.runComputeMs / totalMs : 0;
+  }
+
+  batchEnded(info: BatchInfo, startMs: number, endMs: number, result: RunResult | undefined): void {
+    this.batchRows.observe(info.rows);
+    this.batchRequests.observe(info.requests);
+    this.reasons[info.reason]++;
+    this.busyMs += endMs - startMs;
+    if (result === undefined) return;
+    this.runs++;
+    const computeMs = result.computeEndMs - result.computeStartMs;
+    let size = this.sizes.get(info.rows);
+    if (size === undefined) {
+      size = { runs: 0, handoverMs: 0, computeMs: 0, handbackMs: 0 };
+      this.sizes.set(info.rows, size);
+    }
+    size.runs++;
+    size.handoverMs += result.computeStartMs - startMs;
+    size.computeMs += computeMs;
+    size.handbackMs += endMs - result.computeEndMs;
+    this.runComputeMs += computeMs;
+  }
+
+  settled(request: PendingRequest, code: ErrorCode | undefined): void {
+    const { stamps, inputs } = request;
+    this.lastRequestMs = Date.now();
+    if (code === undefined) {
+      this.success.count++;
+      this.success.ms += stamps.settledMs - stamps.enqueuedMs;
+      this.queueMs += stamps.dispatchedMs - stamps.enqueuedMs;
+      this.handoverMs += stamps.computeStartMs - stamps.dispatchedMs;
+      this.computeMs += stamps.computeEndMs - stamps.computeStartMs;
+      this.handbackMs += stamps.settledMs - stamps.computeEndMs;
+      this.rows += inputs.rows;
+    } else {
+      this.fail.count++;
+      this.fail.ms += stamps.settledMs - stamps.enqueuedMs;
+      if (code === 'CANCELLED') this.cancelled++;
+    }
+  }
+
+  refused(code: ErrorCode): void {
+    this.rejections.set(code, (this.rejections.get(code) ?? 0) + 1);
+  }
+
+  restarted(): void {
+    this.restarts++;
+  }
+
+  finished(
+    protocol: Protocol,
+    receivedMs: number,
+    endMs: number,
+    code: ErrorCode | undefined,
+    stamps: Readonly<Stamps> | undefined,
+  ): void {
+    this.outcomes.get(protocol)![outcomeOf(code)]++;
+    this.duration.observe((endMs - receivedMs) / 1e3);
+    if (stamps === undefined) return;
+    const { stages } = this;
+    stages.decode.observe((stamps.enqueuedMs - stamps.receivedMs) / 1e3);
+    stages.queue.observe((stamps.dispatchedMs - stamps.enqueuedMs) / 1e3);
+    stages.handover.observe((stamps.computeStartMs - stamps.dispatchedMs) / 1e3);
+    stages.compute.observe((stamps.computeEndMs - stamps.computeStartMs) / 1e3);
+    stages.handback.observe((stamps.settledMs - stamps.computeEndMs) / 1e3);
+    stages.encode.observe((endMs - stamps.settledMs) / 1e3);
+    this.codecMs += stamps.enqueuedMs - stamps.receivedMs + endMs - stamps.settledMs;
+  }
+}
+
+function record<K extends string, V>(keys: readonly K[], make: () => V): Record<K, V> {
+  return Object.fromEntries(keys.map((key) => [key, make()])) as Record<K, V>;
+}

@@ -1,0 +1,189 @@
+import { Server as NetServer } from 'node:net';
+import { type FastifyBaseLogger, type FastifyInstance, fastify } from 'fastify';
+import { monotonicMs } from './clock.ts';
+import type { Config, ConfigInput } from './config.ts';
+import { addMetricsRoute } from './http/app.ts';
+import { answerClientError } from './http/client-error.ts';
+import { handleError } from './http/replies.ts';
+import { requestIds } from './http/request-id.ts';
+import { Routes } from './http/routes.ts';
+import { type InferResult, Service, type ServiceDeps } from './service.ts';
+import type { InferOptions, ModelSummary } from './serving/model-version.ts';
+import type { Tensor } from './tensor/tensor.ts';
+
+export type { ModelSummary };
+
+/** Limits that protect connections; tests shorten them. */
+export interface ConnectionLimits {
+  /** How long a client may take to send a request's headers; default 20 s. */
+  readonly headersTimeoutMs: number;
+  /** How long it may take for headers and body together; default 120 s. */
+  readonly requestTimeoutMs: number;
+  /** How long a connection may idle between requests; default 75 s. */
+  readonly keepAliveTimeoutMs: number;
+  /** How often the first two are looked at; default 1 s. */
+  readonly checkMs: number;
+}
+
+const LIMITS: ConnectionLimits = {
+  headersTimeoutMs: 20_000,
+  requestTimeoutMs: 120_000,
+  // Above the pools' own limits, so that it is they who close.
+  keepAliveTimeoutMs: 75_000,
+  checkMs: 1000,
+};
+
+/** How long an idle connection is kept while draining, for a request that may be on its way. */
+const IDLE_GRACE_MS = 500;
+const DRAIN_CHECK_MS = 20;
+
+/** Longest model name in a path. */
+const MAX_NAME_LENGTH = 512;
+
+/** A server: models, HTTP, and an orderly end. */
+export interface ShoalServer {
+  /** The Fastify instance, for further routes and hooks before `listen`. */
+  readonly app: FastifyInstance;
+  /** Starts to listen; models go on loading. Resolves with the base URL. */
+  listen(): Promise<string>;
+  /** Where `GET /metrics` is; the base URL unless it has a port of its own. Known after `listen`. */
+  readonly metricsUrl: string | undefined;
+  /** Resolves when every model is ready or failed. */
+  loaded(): Promise<void>;
+  summary(): ModelSummary[];
+  /** See {@link Service.infer}. */
+  infer(
+    model: string,
+    inputs: Readonly<Record<string, Tensor>>,
+    options?: InferOptions & { readonly version?: string | undefined },
+  ): Promise<InferResult>;
+  /**
+   * Ends in order: not ready; after the drain delay no new connections; every request whose head has been read is
+   * answered, on kept-alive connections too; executors are let go. Repeated calls join the first.
+   */
+  close(): Promise<void>;
+}
+
+/**
+ * Builds a server from options as in `shoal.config.json`.
+ *
+ * @throws {ConfigError} for a wrong option.
+ * @throws {ServeError} when the models folder cannot be served.
+ */
+export async function createServer(
+  options: ConfigInput | Config = {},
+  deps: ServiceDeps & { readonly limits?: Partial<ConnectionLimits> } = {},
+): Promise<ShoalServer> {
+  const service = await Service.create(options, deps);
+  const { config } = service;
+  const limits = { ...LIMITS, ...deps.limits };
+  const app = createApp(service, limits);
+  app.register(service.plugin);
+  const metricsApp = config.metricsPort === undefined ? undefined : createApp(service, limits);
+  if (metricsApp !== undefined) {
+    const routes = new Routes(metricsApp);
+    addMetricsRoute(routes, service);
+    routes.finish();
+  }
+
+  let metricsUrl: string | undefined;
+  let closed: Promise<void> | undefined;
+  const close = async (): Promise<void> => {
+    service.startDraining();
+    if (app.server.listening) {
+      await sleep(config.drainDelayMs);
+      service.closeConnections();
+      await drainConnections(app, config.drainTimeoutMs);
+    }
+    await service.drain();
+    app.server.closeAllConnections();
+    await app.close();
+    metricsApp?.server.closeAllConnections();
+    await metricsApp?.close();
+  };
+
+  return {
+    app,
+    get metricsUrl() {
+      return metricsUrl;
+    },
+    async listen() {
+      const url = await listen(app, config.host, config.port);
+      metricsUrl = metricsApp === undefined ? url : await listen(metricsApp, config.host, config.metricsPort!);
+      return url;
+    },
+    loaded: () => service.loaded(),
+    summary: () => service.summary(),
+    infer: (model, inputs, inferOptions) => service.infer(model, inputs, inferOptions),
+    close() {
+      closed ??= close();
+      return closed;
+    },
+  };
+}
+
+function createApp(service: Service, limits: ConnectionLimits): FastifyInstance {
+  const app: FastifyInstance = fastify({
+    // As the general type, so that the instance has Fastify's general type, too.
+    loggerInstance: service.logger as FastifyBaseLogger,
+    disableRequestLogging: true,
+    // A child logger per request costs more than many a request; what is logged names its request itself.
+    childLoggerFactory: (logger) => logger,
+    genReqId: requestIds(),
+    return503OnClosing: false,
+    forceCloseConnections: false,
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
+    requestTimeout: limits.requestTimeoutMs,
+    routerOptions: { maxParamLength: MAX_NAME_LENGTH },
+    http: { headersTimeout: limits.headersTimeoutMs, connectionsCheckingInterval: limits.checkMs },
+    clientErrorHandler: answerClientError,
+    frameworkErrors: handleError,
+  });
+  if (service.logger.isLevelEnabled('debug')) {
+    app.addHook('onResponse', (request, reply, done) => {
+      const { id, method, url, headers } = request;
+      const fields = {
+        reqId: id,
+        traceparent: headers['traceparent'],
+        method,
+        url,
+        status: reply.statusCode,
+        ms: reply.elapsedTime,
+      };
+      service.logger.debug(fields, 'answered');
+      done();
+    });
+  }
+  return app;
+}
+
+async function listen(app: FastifyInstance, host: string, port: number): Promise<string> {
+  await app.listen({ host, port });
+  const address = app.server.address();
+  const bound = typeof address === 'object' && address !== null ? address.port : port;
+  return `http://${host.includes(':') ? `[${host}]` : host}:${bound}`;
+}
+
+/**
+ * Stops accepting and waits until all connections are gone. `http.Server.close` would cut idle ones at once, with
+ * requests that are on their way; so only the listening socket is closed, answers close their connections, and who
+ * stays idle is closed after a moment.
+ */
+async function drainConnections(app: FastifyInstance, timeoutMs: number): Promise<void> {
+  const { server } = app;
+  const start = monotonicMs();
+  const allClosed = new Promise<void>((resolve) => {
+    NetServer.prototype.close.call(server, () => resolve());
+  });
+  const tick = setInterval(() => {
+    const elapsedMs = monotonicMs() - start;
+    if (elapsedMs > Math.min(IDLE_GRACE_MS, timeoutMs)) server.closeIdleConnections();
+    if (elapsedMs > timeoutMs) server.closeAllConnections();
+  }, DRAIN_CHECK_MS);
+  await allClosed;
+  clearInterval(tick);
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

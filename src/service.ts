@@ -1,0 +1,191 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import type { FastifyPluginCallback } from 'fastify';
+import { CoreTokens } from './batching/core-tokens.ts';
+import type { BatchInfo, Stamps } from './batching/request.ts';
+import { type Clock, systemClock } from './clock.ts';
+import { type Config, type ConfigInput, resolveConfig } from './config.ts';
+import { grantedMemoryBytes } from './granted.ts';
+import { addRoutes } from './http/app.ts';
+import type { HttpParts } from './http/parts.ts';
+import { createLogger, type Logger } from './logging.ts';
+import { type BuildInfo, ServerMetrics } from './metrics/server-metrics.ts';
+import type { InferOptions, ModelSummary } from './serving/model-version.ts';
+import { chooseProvider, type ProviderChoice } from './serving/provider.ts';
+import { ModelRegistry } from './serving/registry.ts';
+import { scanRepository } from './serving/repository.ts';
+import type { Tensor } from './tensor/tensor.ts';
+
+/** What a service may be given besides its configuration. */
+export interface ServiceDeps {
+  /** Default: JSON lines on stdout at the configured level. */
+  readonly logger?: Logger;
+  /** The executor's program, for bundlers that move it: the path of `executor/main.js`. */
+  readonly executorEntry?: string;
+  /** @internal For tests: CPU time after which a run may count as hung. */
+  readonly hangFloorMs?: number;
+  /** @internal For tests. */
+  readonly clock?: Clock;
+}
+
+/** The answer to {@link Service.infer}. */
+export interface InferResult {
+  readonly model: string;
+  readonly version: string;
+  /** By name, in the order asked for. Views of a batch's memory: copy what is kept for long. */
+  readonly outputs: Readonly<Record<string, Tensor>>;
+  readonly batch: BatchInfo;
+  readonly stamps: Readonly<Stamps>;
+}
+
+/** Models loaded from a folder, with their batchers, executors and metrics; without a socket of its own. */
+export class Service {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly registry: ModelRegistry;
+  readonly metrics: ServerMetrics;
+  readonly build: BuildInfo;
+  readonly clock: Clock;
+  readonly #loaded: Promise<void>;
+  #draining = false;
+  #closesConnections = false;
+  #drained: Promise<void> | undefined;
+
+  private constructor(
+    config: Config,
+    logger: Logger,
+    deps: ServiceDeps,
+    sources: Awaited<ReturnType<typeof scanRepository>>,
+  ) {
+    this.config = config;
+    this.logger = logger;
+    this.clock = deps.clock ?? systemClock;
+    this.build = { ...versions(), node: process.versions.node, cores: config.cores };
+    const budget = { heldBytes: 0, limitBytes: config.maxQueueBytes };
+    this.metrics = new ServerMetrics(this.build, budget);
+    let provider: Promise<ProviderChoice> | undefined;
+    this.registry = new ModelRegistry(sources, {
+      config,
+      clock: this.clock,
+      log: logger,
+      tokens: new CoreTokens(config.cores, this.clock),
+      budget,
+      memoryBytes: grantedMemoryBytes(),
+      provider: () => {
+        provider ??= chooseProvider(config.provider, this.clock, deps.executorEntry);
+        return provider;
+      },
+      eventsFor: (version) => this.metrics.metersFor(version),
+      executorEntry: deps.executorEntry,
+      hangFloorMs: deps.hangFloorMs,
+    });
+    this.#loaded = this.registry.load();
+  }
+
+  /**
+   * Finds the models and starts to load them.
+   *
+   * @throws {ConfigError} for a wrong option. @throws {ServeError} when the models folder cannot be served.
+   */
+  static async create(options: ConfigInput | Config = {}, deps: ServiceDeps = {}): Promise<Service> {
+    const config = resolveConfig(options);
+    const sources = await scanRepository(config.models);
+    return new Service(config, deps.logger ?? createLogger(config), deps, sources);
+  }
+
+  /** Resolves when every model is ready or failed. */
+  loaded(): Promise<void> {
+    return this.#loaded;
+  }
+
+  summary(): ModelSummary[] {
+    return this.registry.summary();
+  }
+
+  /** Why the server is not ready; undefined when it is. */
+  notReady(): string | undefined {
+    if (this.#draining) return 'the server is shutting down';
+    if (!this.config.strictReadiness) return undefined;
+    const unready = this.registry.unready();
+    return unready.length === 0 ? undefined : unready.join('; ');
+  }
+
+  /**
+   * Runs a model as an HTTP request would; concurrent calls share runs with each other and with HTTP's.
+   *
+   * @param inputs by name; their bytes must not change until the promise has settled.
+   * @throws {ShoalError} MODEL_NOT_FOUND, and what {@link ModelVersion.submit} throws and rejects with.
+   */
+  async infer(
+    model: string,
+    inputs: Readonly<Record<string, Tensor>>,
+    options: InferOptions & { readonly version?: string | undefined } = {},
+  ): Promise<InferResult> {
+    const version = this.registry.get(model, options.version);
+    const { outputs, batch, stamps } = await version.infer(new Map(Object.entries(inputs)), options);
+    const names = options.outputs?.length ? options.outputs : version.signature!.outputs.map((spec) => spec.name);
+    const named = Object.fromEntries(names.map((name, i) => [name, outputs[i]!]));
+    return { model, version: version.version, outputs: named, batch, stamps };
+  }
+
+  /**
+   * A Fastify plugin with all routes: `app.register(service.plugin, { prefix: '/ml' })`. Body parser, hooks and error
+   * handler stay within it; closing the app drains the service.
+   */
+  readonly plugin: FastifyPluginCallback = (app, _options, done) => {
+    addRoutes(app, this.httpParts());
+    app.addHook('onClose', () => this.drain());
+    done();
+  };
+
+  /** @internal */
+  httpParts(): Omit<HttpParts, 'receivedMs'> {
+    const { config, clock, registry, metrics, build } = this;
+    return {
+      config,
+      clock,
+      registry,
+      metrics,
+      build,
+      notReady: () => this.notReady(),
+      isDraining: () => this.#closesConnections,
+    };
+  }
+
+  /** Says "not ready" from now on, and goes on serving. */
+  startDraining(): void {
+    this.#draining = true;
+  }
+
+  /** Has every further answer close its connection. */
+  closeConnections(): void {
+    this.#closesConnections = true;
+  }
+
+  /** Finishes what was accepted, at most for the drain timeout, and lets the executors go. Repeated calls join. */
+  drain(): Promise<void> {
+    this.#draining = true;
+    this.#drained ??= this.#finish();
+    return this.#drained;
+  }
+
+  async #finish(): Promise<void> {
+    let timer: { cancel(): void } | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = this.clock.setTimer(this.config.drainTimeoutMs, resolve);
+    });
+    await Promise.race([this.registry.drain(), late]);
+    timer!.cancel();
+    this.registry.close();
+    this.registry.kill();
+    this.metrics.close();
+  }
+}
+
+function versions(): { version: string; onnxruntime: string } {
+  const read = (file: string | URL): string => (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+  return {
+    version: read(new URL('../../package.json', import.meta.url)),
+    onnxruntime: read(createRequire(import.meta.url).resolve('onnxruntime-node/package.json')),
+  };
+}

@@ -1,0 +1,452 @@
+import { Batcher, type BatcherEvents, type ByteBudget } from '../batching/batcher.ts';
+import type { CoreTokens } from '../batching/core-tokens.ts';
+import { CostEstimate } from '../batching/cost.ts';
+import type { PendingRequest, Reply, Stamps } from '../batching/request.ts';
+import type { Clock, Timer } from '../clock.ts';
+import type { Config } from '../config.ts';
+import { type ErrorCode, messageOf, ShoalError, toShoalError } from '../errors.ts';
+import { Executor, type HangLimits } from '../executor/executor.ts';
+import type { Finding } from '../executor/messages.ts';
+import { checkInputs, checkOutputs, type Signature } from '../tensor/signature.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { Backoff } from './backoff.ts';
+import type { ProviderChoice } from './provider.ts';
+import type { ModelSource } from './repository.ts';
+import { Scaling } from './scaling.ts';
+import { type Spread, spreadOver } from './threads.ts';
+
+export type ModelState = 'loading' | 'ready' | 'draining' | 'unloaded' | 'failed';
+
+/** How a request came in. */
+export type Protocol = 'v2' | 'library';
+
+/** What a model version and its doors report. Calls must not throw. */
+export interface VersionEvents extends Omit<BatcherEvents, 'unbatchable'> {
+  /** A lost executor is being replaced. */
+  restarted(): void;
+  /**
+   * A request to this version has come to its end at `endMs`, its reply encoded; `code` is undefined when it was
+   * answered, and `stamps` are there only then.
+   */
+  finished(
+    protocol: Protocol,
+    receivedMs: number,
+    endMs: number,
+    code: ErrorCode | undefined,
+    stamps: Readonly<Stamps> | undefined,
+  ): void;
+}
+
+/** Lines for the log; pino's loggers fit. */
+export interface Log {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** What all model versions of a server share. */
+export interface ServingContext {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly tokens: CoreTokens;
+  readonly budget: ByteBudget;
+  /** Memory that batches may be sized by, in bytes. */
+  readonly memoryBytes: number;
+  /** Settles once for all models: they run on the same provider. */
+  readonly provider: () => Promise<ProviderChoice>;
+  readonly eventsFor: (version: ModelVersion) => VersionEvents;
+  /** Where the executor's program is, if not beside this one. */
+  readonly executorEntry?: string | undefined;
+  /** CPU time after which a run may count as hung at the earliest; 10 s unless tests have less patience. */
+  readonly hangFloorMs?: number | undefined;
+}
+
+/** Options of {@link ModelVersion.submit}. */
+export interface InferOptions {
+  /** Names of the outputs wanted, in that order; left out or empty: all. */
+  readonly outputs?: readonly string[] | undefined;
+  /** Gives the request up when aborted. */
+  readonly signal?: AbortSignal | undefined;
+  /** How long the caller waits, in milliseconds; default and upper limit is the server's request timeout. */
+  readonly timeoutMs?: number | undefined;
+  /** How long the request may wait for its run to begin, in milliseconds. */
+  readonly queueTimeoutMs?: number | undefined;
+  /** When the request began, on the monotonic clock; default now. */
+  readonly receivedMs?: number | undefined;
+}
+
+/** What is known of a model version, for people and for `inspect`. */
+export interface ModelSummary {
+  readonly name: string;
+  readonly version: string;
+  readonly state: ModelState;
+  /** Why it is failed. */
+  readonly reason: string | undefined;
+  readonly provider: string;
+  /** Why it runs there. */
+  readonly providerReason: string;
+  readonly instances: number;
+  readonly maxInstances: number;
+  /** Threads per instance. */
+  readonly threads: number;
+  /** One sentence: whether requests share runs, and why. */
+  readonly batching: string;
+  readonly maxBatchSize: number;
+  readonly signature: Signature | undefined;
+  readonly file: string;
+  readonly fileBytes: number;
+  readonly loadMs: number | undefined;
+}
+
+/** A batch may use this share of the memory granted. */
+const MEMORY_SHARE = 0.25;
+
+const HANG_FLOOR_MS = 10_000;
+/** A run is hung when it takes this many times what the dearest comparable one took. */
+const HANG_FACTOR = 20;
+/** A container may be throttled, so that the wall clock proves little. */
+const HANG_WALL_FACTOR = 6;
+
+/** Deaths in a row, without an answer in between, after which a version is given up: on its own, and during runs. */
+const DEATHS_IDLE = 5;
+const DEATHS_RUNNING = 20;
+
+/**
+ * One version of a model: its executors, its batcher and its states. It is the door to inference for every caller;
+ * HTTP uses it as the library does.
+ *
+ * loading → ready → draining → unloaded, or failed with a reason.
+ */
+export class ModelVersion {
+  readonly source: ModelSource;
+  readonly events: VersionEvents;
+  readonly #context: ServingContext;
+  readonly #cost: CostEstimate = new CostEstimate();
+  readonly #spread: Spread;
+  readonly #scaling: Scaling;
+  readonly #backoff: Backoff = new Backoff();
+  readonly #executors: Set<Executor> = new Set();
+  #starting = 0;
+  #state: ModelState = 'loading';
+  #reason: string | undefined;
+  #provider: ProviderChoice | undefined;
+  #batcher: Batcher | undefined;
+  #batching = 'not loaded yet';
+  #maxBatchSize = 1;
+  #loadMs: number | undefined;
+  #deaths = 0;
+  #restart: Timer | undefined;
+
+  constructor(source: ModelSource, context: ServingContext) {
+    this.source = source;
+    this.#context = context;
+    this.#spread = spreadOver(context.config, source.bytes);
+    this.#scaling = new Scaling(context.clock);
+    this.events = context.eventsFor(this);
+  }
+
+  get name(): string {
+    return this.source.name;
+  }
+
+  get version(): string {
+    return this.source.version;
+  }
+
+  get state(): ModelState {
+    return this.#state;
+  }
+
+  /** Whether a request would be answered now: ready, and an executor is alive. */
+  get isReady(): boolean {
+    return this.#state === 'ready' && this.#batcher!.runners > 0;
+  }
+
+  /** Undefined until it is loaded. */
+  get signature(): Signature | undefined {
+    return this.#batcher?.signature;
+  }
+
+  get maxBatchSize(): number {
+    return this.#maxBatchSize;
+  }
+
+  get batchWindowMs(): number {
+    return this.#context.config.batchWindowMs;
+  }
+
+  get queuedRows(): number {
+    return this.#batcher?.queuedRows ?? 0;
+  }
+
+  get inflightRequests(): number {
+    return this.#batcher?.inflightRequests ?? 0;
+  }
+
+  get executors(): number {
+    return this.#batcher?.runners ?? 0;
+  }
+
+  summary(): ModelSummary {
+    const { provider, device } = this.#provider ?? { provider: 'cpu', device: 0 };
+    return {
+      name: this.name,
+      version: this.version,
+      state: this.#state,
+      reason: this.#reason,
+      provider: provider === 'cuda' ? `cuda:${device}` : provider,
+      providerReason: this.#provider?.reason ?? 'not chosen yet',
+      instances: this.executors,
+      maxInstances: this.#spread.instances,
+      threads: this.#spread.threads,
+      batching: this.#batching,
+      maxBatchSize: this.#maxBatchSize,
+      signature: this.signature,
+      file: this.source.file,
+      fileBytes: this.source.bytes,
+      loadMs: this.#loadMs,
+    };
+  }
+
+  /** Loads and probes the model; afterwards it is ready or failed. Never rejects. */
+  async load(): Promise<void> {
+    const { clock, config, log } = this.#context;
+    const start = clock.now();
+    try {
+      if (this.source.problem !== undefined) throw new Error(this.source.problem);
+      this.#provider = await this.#context.provider();
+      if (this.#provider.problem !== undefined) throw new Error(this.#provider.problem);
+      const { executor, finding } = await this.#startProbed();
+      if ((this.#state as ModelState) !== 'loading') {
+        executor.close();
+        return;
+      }
+      const { signature, verdict, bytesPerRow, runMs } = finding;
+      this.#batching = verdict.reason;
+      const byMemory = bytesPerRow > 0 ? (MEMORY_SHARE * this.#context.memoryBytes) / bytesPerRow : config.maxBatchSize;
+      this.#maxBatchSize = signature.batched ? Math.max(1, Math.min(config.maxBatchSize, Math.floor(byMemory))) : 1;
+      for (const [rows, ms] of runMs) this.#cost.observe(rows, 1, ms);
+      this.#batcher = new Batcher({
+        name: this.name,
+        signature,
+        maxBatchRows: this.#maxBatchSize,
+        maxQueueRows: config.maxQueueRows,
+        windowMs: config.batchWindowMs,
+        budget: this.#context.budget,
+        tokens: this.#context.tokens,
+        cost: this.#cost,
+        clock,
+        events: this.#batcherEvents(),
+      });
+      this.#batcher.addRunner(executor);
+      this.#loadMs = clock.now() - start;
+      this.#state = 'ready';
+      const fields = { ...this.#labels(), provider: this.summary().provider, loadMs: Math.round(this.#loadMs) };
+      log.info(
+        { ...fields, batching: this.#batching, maxBatchSize: this.#maxBatchSize },
+        `model '${this.name}' version ${this.version} is ready`,
+      );
+    } catch (thrown) {
+      this.#fail(messageOf(thrown));
+    }
+  }
+
+  /**
+   * Checks a request and queues it. Nothing is waited for; the request's promise settles exactly once.
+   *
+   * @param inputs by name, as tensors whose bytes must not change until the promise has settled.
+   * @throws {ShoalError} INVALID_REQUEST, MODEL_NOT_READY, SHUTTING_DOWN, QUEUE_FULL, DEADLINE_UNREACHABLE or
+   * EXECUTOR_LOST; the promise rejects with CANCELLED, DEADLINE_EXCEEDED, INFERENCE_FAILED, INVALID_REQUEST (ONNX
+   * Runtime refused the values), EXECUTOR_LOST or MODEL_NOT_READY.
+   */
+  submit(inputs: ReadonlyMap<string, Tensor>, options: InferOptions = {}): PendingRequest {
+    const batcher = this.#batcher;
+    if (batcher === undefined || this.#state === 'failed' || this.#state === 'unloaded') throw this.notReady();
+    const { signature } = batcher;
+    const checked = checkInputs(this.name, signature, inputs, this.#maxBatchSize);
+    const outputs = checkOutputs(this.name, signature, options.outputs);
+    const nowMs = this.#context.clock.now();
+    const { requestTimeoutMs } = this.#context.config;
+    const receivedMs = options.receivedMs ?? nowMs;
+    const request = batcher.submit({
+      inputs: checked,
+      outputs,
+      receivedMs,
+      deadlineMs: receivedMs + Math.min(requestTimeoutMs, options.timeoutMs ?? requestTimeoutMs),
+      queueDeadlineMs: nowMs + (options.queueTimeoutMs ?? Number.POSITIVE_INFINITY),
+    });
+    const { signal } = options;
+    if (signal !== undefined) {
+      const cancel = (): void => batcher.cancel(request);
+      if (signal.aborted) cancel();
+      else {
+        signal.addEventListener('abort', cancel, { once: true });
+        const forget = (): void => signal.removeEventListener('abort', cancel);
+        request.promise.then(forget, forget);
+      }
+    }
+    return request;
+  }
+
+  /** {@link ModelVersion.submit} as one promise, for callers in this process. */
+  async infer(inputs: ReadonlyMap<string, Tensor>, options: InferOptions = {}): Promise<Reply> {
+    const receivedMs = options.receivedMs ?? this.#context.clock.now();
+    const finished = (code: ErrorCode | undefined, stamps?: Readonly<Stamps>): void =>
+      this.events.finished('library', receivedMs, this.#context.clock.now(), code, stamps);
+    try {
+      const reply = await this.submit(inputs, options).promise;
+      finished(undefined, reply.stamps);
+      return reply;
+    } catch (thrown) {
+      finished(toShoalError(thrown).code);
+      throw thrown;
+    }
+  }
+
+  /** Gives a request up; see {@link Batcher.cancel}. */
+  cancel(request: PendingRequest): void {
+    this.#batcher?.cancel(request);
+  }
+
+  /** Takes no more requests; resolves when all accepted ones are settled and the executors have been let go. */
+  async drain(): Promise<void> {
+    if (this.#state === 'ready') {
+      this.#state = 'draining';
+      await this.#batcher!.drain(new ShoalError('SHUTTING_DOWN', `model '${this.name}' is being shut down`));
+    }
+    this.close();
+  }
+
+  /** Ends everything at once; requests that are not settled are rejected. */
+  close(): void {
+    if (this.#state !== 'failed') this.#state = 'unloaded';
+    this.#batcher?.close(new ShoalError('SHUTTING_DOWN', `model '${this.name}' was shut down before it answered`));
+    this.#restart?.cancel();
+    for (const executor of this.#executors) executor.close();
+  }
+
+  /** Kills the executors; for when waiting for them has taken too long. */
+  kill(): void {
+    for (const executor of this.#executors) executor.kill('the server ended');
+  }
+
+  /** The error for a request that this version cannot take now. */
+  notReady(): ShoalError {
+    const why = this.#reason === undefined ? '' : `: ${this.#reason}`;
+    return new ShoalError('MODEL_NOT_READY', `model '${this.name}' version ${this.version} is ${this.#state}${why}`);
+  }
+
+  async #startProbed(): Promise<{ executor: Executor; finding: Finding }> {
+    const { executor } = await this.#startExecutor();
+    try {
+      return { executor, finding: await executor.probe() };
+    } catch (thrown) {
+      // Generated inputs may have ended it; the model may still be fine with real ones, one at a time.
+      const { executor: second, report } = await this.#startExecutor();
+      const reason = `unbatched: generated inputs cannot run it: ${messageOf(thrown)}`;
+      return {
+        executor: second,
+        finding: { signature: report.signature, verdict: { batched: false, reason }, bytesPerRow: 0, runMs: [] },
+      };
+    }
+  }
+
+  async #startExecutor(): Promise<Awaited<ReturnType<typeof Executor.start>>> {
+    const { clock, config, executorEntry } = this.#context;
+    const { provider, device } = this.#provider!;
+    const started = await Executor.start({
+      clock,
+      name: this.name,
+      load: { file: this.source.file, provider, device, intraOpThreads: this.#spread.threads },
+      loadTimeoutMs: config.loadTimeoutMs,
+      hangLimits: (batch) => this.#hangLimits(batch.rows, batch.bytes),
+      entry: executorEntry,
+      onExit: (executor, reason) => this.#executorGone(executor, reason),
+    });
+    this.#executors.add(started.executor);
+    return started;
+  }
+
+  #hangLimits(rows: number, bytes: number): HangLimits {
+    const floorMs = this.#context.hangFloorMs ?? HANG_FLOOR_MS;
+    const cpuMs = Math.max(floorMs, HANG_FACTOR * this.#spread.threads * this.#cost.upperMs(rows, bytes));
+    return { cpuMs, wallMs: HANG_WALL_FACTOR * cpuMs };
+  }
+
+  #batcherEvents(): BatcherEvents {
+    const { events } = this;
+    return {
+      batchEnded: (info, startMs, endMs, result) => {
+        events.batchEnded(info, startMs, endMs, result);
+        this.#batchEnded(endMs - startMs, result !== undefined);
+      },
+      settled: (request, code) => events.settled(request, code),
+      refused: (code) => events.refused(code),
+      unbatchable: (reason) => {
+        this.#batching = `unbatched: ${reason}`;
+        this.#context.log.warn(this.#labels(), `model '${this.name}': ${reason}`);
+      },
+    };
+  }
+
+  #batchEnded(busyMs: number, ok: boolean): void {
+    if (ok && this.#deaths > 0) {
+      this.#deaths = 0;
+      this.#backoff.reset();
+    }
+    const alive = this.executors + this.#starting;
+    if (alive < this.#spread.instances && this.#scaling.wantsMore(busyMs, alive)) void this.#addInstance();
+  }
+
+  /** Starts a further instance, or replaces a lost one. */
+  async #addInstance(): Promise<void> {
+    this.#starting++;
+    try {
+      const { executor } = await this.#startExecutor();
+      if (this.#state === 'ready' || this.#state === 'draining') this.#batcher!.addRunner(executor);
+      else executor.close();
+    } catch (thrown) {
+      this.#context.log.warn(this.#labels(), `an executor of model '${this.name}' did not start: ${messageOf(thrown)}`);
+      this.#lost(DEATHS_IDLE, messageOf(thrown));
+    } finally {
+      this.#starting--;
+    }
+  }
+
+  #executorGone(executor: Executor, reason: string): void {
+    if (!this.#executors.delete(executor) || this.#batcher === undefined) return;
+    if (this.#state !== 'ready' && this.#state !== 'draining') return;
+    this.#batcher.removeRunner(executor);
+    this.#context.log.warn(this.#labels(), `an executor of model '${this.name}' was lost: ${reason}`);
+    this.#lost(executor.diedRunning ? DEATHS_RUNNING : DEATHS_IDLE, reason);
+  }
+
+  /** Replaces an executor, with a growing pause, or gives the version up. */
+  #lost(allowed: number, reason: string): void {
+    this.#deaths++;
+    if (this.#deaths > allowed && this.executors === 0) {
+      this.#fail(`its executors ended ${this.#deaths} times without an answer in between; the last: ${reason}`);
+      return;
+    }
+    this.#restart?.cancel();
+    this.#restart = this.#context.clock.setTimer(this.#backoff.next(), () => {
+      if (this.executors + this.#starting > 0) return;
+      this.events.restarted();
+      void this.#addInstance();
+    });
+  }
+
+  #fail(reason: string): void {
+    if (this.#state === 'unloaded') return;
+    this.#state = 'failed';
+    this.#reason = reason;
+    this.#batcher?.close(this.notReady());
+    for (const executor of this.#executors) executor.close();
+    this.#context.log.error(this.#labels(), `model '${this.name}' version ${this.version} failed: ${reason}`);
+  }
+
+  #labels(): { model: string; version: string } {
+    return { model: this.name, version: this.version };
+  }
+}

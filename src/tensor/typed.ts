@@ -1,0 +1,67 @@
+import { invalid } from '../errors.ts';
+import {
+  asBuffer,
+  DATATYPES,
+  type Datatype,
+  decodeStrings,
+  elementCount,
+  encodeStrings,
+  formatShape,
+  type Tensor,
+} from './tensor.ts';
+
+/** The array that holds a tensor's elements in a program; FP16 as its bits. */
+export type TensorData =
+  | Uint8Array
+  | Uint16Array
+  | Uint32Array
+  | BigUint64Array
+  | Int8Array
+  | Int16Array
+  | Int32Array
+  | BigInt64Array
+  | Float32Array
+  | Float64Array
+  | readonly string[];
+
+const ARRAYS = {
+  BOOL: Uint8Array,
+  UINT8: Uint8Array,
+  UINT16: Uint16Array,
+  UINT32: Uint32Array,
+  UINT64: BigUint64Array,
+  INT8: Int8Array,
+  INT16: Int16Array,
+  INT32: Int32Array,
+  INT64: BigInt64Array,
+  FP16: Uint16Array,
+  FP32: Float32Array,
+  FP64: Float64Array,
+} as const;
+
+/**
+ * A tensor over an array, or of strings. The array's memory is used in place.
+ *
+ * @throws {ShoalError} INVALID_REQUEST when array and datatype, or length and shape, do not belong together.
+ */
+export function makeTensor(datatype: Datatype, shape: readonly number[], data: TensorData): Tensor {
+  const count = elementCount(shape);
+  if (data.length !== count) {
+    throw invalid(`a tensor of shape ${formatShape(shape)} has ${count} elements, the data has ${data.length}`);
+  }
+  if (datatype === 'BYTES') {
+    if (ArrayBuffer.isView(data)) throw invalid('a BYTES tensor is made from an array of strings');
+    return { datatype, shape, bytes: encodeStrings(data) };
+  }
+  if (!(data instanceof ARRAYS[datatype]))
+    throw invalid(`a tensor of ${datatype} is made from a ${ARRAYS[datatype].name}`);
+  return { datatype, shape, bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
+}
+
+/** The elements of a tensor: a view where its bytes are aligned, otherwise a copy; strings are always new. */
+export function readTensor({ datatype, shape, bytes }: Tensor): TensorData {
+  const count = elementCount(shape);
+  if (datatype === 'BYTES') return decodeStrings(asBuffer(bytes), count);
+  const aligned = bytes.byteOffset % DATATYPES[datatype].size === 0 ? bytes : Uint8Array.from(bytes);
+  return new ARRAYS[datatype](aligned.buffer as ArrayBuffer, aligned.byteOffset, count);
+}
