@@ -28,22 +28,23 @@ export function createLogger(
   );
 }
 
-// Part of every line, or shown in its own place.
+// Shown in their own place, or of no use to a person.
 const SHOWN = new Set(['level', 'time', 'msg', 'err', 'component']);
 
 /**
  * One of the logger's JSON lines as a person reads it: `12:03:04 warn  model failed: no such file (model=a version=1)`.
- * Stacks are shown for fatal errors only.
+ * What the message says already is not said again; stacks are shown for fatal errors only.
  */
 export function formatLine(line: string): string {
   const entry = parseLine(line);
   if (entry === undefined) return line;
   const { level, time, msg, err } = entry;
-  const details = Object.entries(entry)
-    .filter(([key]) => !SHOWN.has(key))
-    .map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
   const { message, stack } = isRecord(err) ? err : {};
   let text = typeof msg === 'string' ? msg : '';
+  const said = text;
+  const details = Object.entries(entry)
+    .filter(([key, value]) => !SHOWN.has(key) && !(typeof value === 'string' && said.includes(value)))
+    .map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
   if (typeof message === 'string' && !text.includes(message)) text = text === '' ? message : `${text}: ${message}`;
   if (details.length > 0) text += ` (${details.join(' ')})`;
   if (level === 'fatal' && typeof stack === 'string') text += `\n${stack}`;

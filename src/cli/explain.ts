@@ -1,28 +1,30 @@
 import type { Config } from '../config.ts';
-import { messageOf } from '../errors.ts';
+import { messageOf, ServeError, type ServeErrorCode } from '../errors.ts';
+
+const WHAT_TO_DO: Readonly<Record<ServeErrorCode, string>> = {
+  MODELS_MISSING: '; create it or name another one: shoal serve <folder>',
+  NAME_TWICE: '; rename or remove one of the two',
+  NAME_INVALID: '',
+};
 
 /**
- * Why a server cannot start and what to do about it, on one line; undefined when the error is none of the expected ones
- * (models folder missing or unreadable, a name used twice, an address that cannot be listened on).
+ * Why a server cannot start and what to do about it, on one line; undefined when the error is none of the expected
+ * ones: a models folder that cannot be served, an address that cannot be listened on.
  */
 export function explainStartFailure(
   error: unknown,
-  config: Pick<Config, 'models' | 'host' | 'port'>,
+  config: Pick<Config, 'host' | 'port' | 'metricsPort'>,
 ): string | undefined {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  const { host, port } = config;
-  switch (code) {
-    case 'MODELS_MISSING':
-      return `${messageOf(error)}; create the folder or name another one: shoal serve <folder>`;
-    case 'NAME_TWICE':
-      return `${messageOf(error)}; rename or remove one of the two`;
-    case 'PORT_IN_USE':
-    case 'EADDRINUSE': {
-      const taken = code === 'PORT_IN_USE' ? messageOf(error) : `port ${port} on ${host} is in use`;
-      return `${taken}; stop the other program or take another port with --port (0: any free one)`;
-    }
+  if (error instanceof ServeError) return `${messageOf(error)}${WHAT_TO_DO[error.code]}`;
+  if (!(error instanceof Error && 'code' in error)) return undefined;
+  const { host } = config;
+  const port = 'port' in error ? Number(error.port) : config.port;
+  const flag = port === config.metricsPort ? '--metrics-port' : '--port';
+  switch (error.code) {
+    case 'EADDRINUSE':
+      return `port ${port} on ${host} is in use; stop the other program or take another port with ${flag} (0: any free one)`;
     case 'EACCES':
-      return `may not listen on port ${port} of ${host}; take a port from 1024 up with --port`;
+      return `port ${port} on ${host} is not allowed for this user; take one from 1024 up with ${flag}`;
     case 'EADDRNOTAVAIL':
     case 'ENOTFOUND':
     case 'EAI_AGAIN':

@@ -61,14 +61,10 @@ export function formatReport(model: ModelSummary & { readonly example: Example |
   const load = model.loadMs === undefined ? '' : `, loaded and probed in ${Math.round(model.loadMs)} ms`;
   const facts = [
     ['file', `${model.file} (${formatBytes(model.fileBytes)})`],
-    [
-      'state',
-      model.state === 'failed'
-        ? `failed: ${model.reason ?? 'no reason given'}`
-        : `${model.state} on ${model.provider}${load}`,
-    ],
+    ['state', model.state === 'failed' ? `failed: ${model.reason ?? 'no reason given'}` : `${model.state}${load}`],
   ];
   if (model.signature !== undefined) {
+    facts.push(['provider', `${model.provider}: ${model.providerReason}`]);
     facts.push(['batching', model.batching]);
     facts.push(['rows', model.signature.batched ? `at most ${model.maxBatchSize} in one request` : '1 per request']);
   }

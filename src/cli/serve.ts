@@ -3,15 +3,18 @@ import { constants } from 'node:os';
 import type { Config } from '../config.ts';
 import { messageOf } from '../errors.ts';
 import { createLogger, type Logger } from '../logging.ts';
-import type { ModelSummary, ShoalServer } from '../server.ts';
+import type { ShoalServer } from '../server.ts';
 import { explainStartFailure } from './explain.ts';
 import { EXIT, type Host } from './host.ts';
-import { describeEmpty, formatListening, formatSummary } from './summary.ts';
+import { describeEmpty, formatListening, formatSummary, type StartFacts } from './summary.ts';
+
+/** The part of a server that its process needs. */
+export type Servable = Pick<ShoalServer, 'listen' | 'loaded' | 'summary' | 'metricsUrl' | 'close'>;
 
 /** What `serve` drives and listens to; tests bring their own. */
 export interface ServeParts {
   readonly version: string;
-  readonly createServer: (config: Config, deps: { logger: Logger }) => Promise<ShoalServer>;
+  readonly createServer: (config: Config, deps: { logger: Logger }) => Promise<Servable>;
   /** Emits SIGTERM, SIGINT, uncaughtException and unhandledRejection: `process`. */
   readonly process: EventEmitter;
   /** Ends the process at once. */
@@ -44,7 +47,7 @@ export async function serve(config: Config, host: Host, parts: ServeParts): Prom
     parts.exit(EXIT.failed);
   }
 
-  let server: ShoalServer | undefined;
+  let server: Servable | undefined;
   let url: string;
   try {
     server = await parts.createServer(config, { logger });
@@ -57,12 +60,13 @@ export async function serve(config: Config, host: Host, parts: ServeParts): Prom
     return EXIT.cannotServe;
   }
 
+  const { metricsUrl = url } = server;
   if (host.isTerminal) host.out(formatListening(parts.version, url));
-  logger.info({ url, version: parts.version, cores: config.cores }, 'listening');
+  logger.info({ url, metricsUrl, version: parts.version, cores: config.cores }, 'listening');
   let isStopping = false;
   const announced = server.loaded().then(() => {
     // A server that is told to stop while it loads has nothing to announce.
-    if (!isStopping) announce(server.summary(), url, config, host, logger);
+    if (!isStopping) announce({ url, metricsUrl, models: server.summary(), config }, host, logger);
   });
 
   const signal = await Promise.race([stop, announced.then(() => stop)]);
@@ -72,14 +76,15 @@ export async function serve(config: Config, host: Host, parts: ServeParts): Prom
   return close(server, config, logger);
 }
 
-function announce(models: readonly ModelSummary[], url: string, config: Config, host: Host, logger: Logger): void {
-  if (host.isTerminal) host.out(formatSummary({ url, models, config }));
+function announce(facts: StartFacts, host: Host, logger: Logger): void {
+  const { models, config } = facts;
+  if (host.isTerminal) host.out(formatSummary(facts));
   if (models.length === 0) logger.info(describeEmpty(config.models));
   const ready = models.filter((model) => model.state === 'ready').length;
   logger.info({ models: models.length, ready }, 'loaded');
 }
 
-async function close(server: ShoalServer, config: Config, logger: Logger): Promise<number> {
+async function close(server: Servable, config: Config, logger: Logger): Promise<number> {
   const limitMs = config.drainDelayMs + config.drainTimeoutMs + CLOSE_GRACE_MS;
   let timer: NodeJS.Timeout | undefined;
   const overdue = new Promise<never>((_, reject) => {

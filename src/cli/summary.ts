@@ -6,8 +6,10 @@ import { alignColumns, plural, reachableUrl } from './text.ts';
 /** What a terminal shows once every model is ready or failed. */
 export interface StartFacts {
   readonly url: string;
+  /** Where `/metrics` is: `url` unless it has a port of its own. */
+  readonly metricsUrl: string;
   readonly models: readonly ModelSummary[];
-  readonly config: Pick<Config, 'models' | 'cores' | 'metricsPort'>;
+  readonly config: Pick<Config, 'models' | 'cores'>;
 }
 
 /** The first line, printed as soon as the port is open. */
@@ -16,7 +18,7 @@ export function formatListening(version: string, url: string): string {
 }
 
 /** One line per model, and what to try next. */
-export function formatSummary({ url, models, config }: StartFacts): string {
+export function formatSummary({ url, metricsUrl, models, config }: StartFacts): string {
   const base = reachableUrl(url);
   if (models.length === 0) return `\n${describeEmpty(config.models)}\n`;
   const rows = models.map((model) => [
@@ -30,12 +32,11 @@ export function formatSummary({ url, models, config }: StartFacts): string {
   const failed = models.filter((model) => model.state === 'failed');
   const ready = models.filter((model) => model.state === 'ready');
   const counts = `${plural(ready.length, 'model')} ready${failed.length > 0 ? `, ${failed.length} failed` : ''}`;
-  let text = `${counts}; runs use ${plural(config.cores, 'core')}\n\n`;
+  let text = `${counts}; runs use ${plural(config.cores, 'core')}${describeProvider(models)}\n\n`;
   text += alignColumns(rows, '  ');
   const first = ready.map((model) => exampleInfer(model, base)).sort(byLength)[0];
-  const metrics = config.metricsPort === undefined ? `${base}/metrics` : `/metrics on port ${config.metricsPort}`;
   text += `\nTry it:\n${first === undefined ? '' : `  ${first.command}\n`}`;
-  text += `  ${base}/ in a browser; ${metrics} for Prometheus\n`;
+  text += `  ${base}/ in a browser; ${reachableUrl(metricsUrl)}/metrics for Prometheus\n`;
   text += `  Ctrl-C finishes what was accepted, then stops\n`;
   return text;
 }
@@ -44,6 +45,12 @@ export function formatSummary({ url, models, config }: StartFacts): string {
 export function describeEmpty(folder: string): string {
   const path = folder.replace(/\/+$/, '');
   return `No models in ${folder} yet: add one as ${path}/<name>.onnx or ${path}/<name>/1/model.onnx and start again`;
+}
+
+/** The models of one server run on the same provider, so that the reason for it is said once. */
+function describeProvider(models: readonly ModelSummary[]): string {
+  const model = models.find((one) => one.state === 'ready');
+  return model === undefined ? '' : ` on ${model.provider} (${model.providerReason})`;
 }
 
 function describeInstances({ maxInstances, threads }: ModelSummary): string {

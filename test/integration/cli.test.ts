@@ -119,7 +119,7 @@ describe('shoal', () => {
   it('says with exit code 3 that the models folder is missing, and what to do', async () => {
     const { code, stderr } = await shoal('serve --port 0 no-such-folder');
     assert.equal(code, 3);
-    assert.match(stderr, /^shoal: .*no-such-folder.*; create the folder or name another one: shoal serve <folder>\n$/);
+    assert.match(stderr, /^shoal: .*no-such-folder.*; create it or name another one: shoal serve <folder>\n$/);
   });
 
   it('says with exit code 3 that a name is used twice', async () => {

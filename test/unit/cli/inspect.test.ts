@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { inspect } from '../../../src/cli/inspect.ts';
+import { ServeError } from '../../../src/errors.ts';
 import type { ModelSummary } from '../../../src/server.ts';
 import { config, type RecordedHost, recordHost, summary, tensor } from './support.ts';
 
@@ -33,7 +34,8 @@ describe('inspect', () => {
       host.stdout,
       `tiny version 1
   file      models/tiny.onnx (1.2 kB)
-  state     ready on cpu, loaded and probed in 12 ms
+  state     ready, loaded and probed in 12 ms
+  provider  cpu: as configured
   batching  batched along axis 0
   rows      at most 128 in one request
 
@@ -96,7 +98,7 @@ describe('inspect', () => {
   });
 
   it('explains a name used twice and lets other errors through', async () => {
-    const twice = Object.assign(new Error("model 'a' is there twice: a.onnx and a/"), { code: 'NAME_TWICE' });
+    const twice = new ServeError('NAME_TWICE', "model 'a' is there twice: a.onnx and a/");
     const { code, host } = await run(twice);
     assert.equal(code, 3);
     assert.equal(host.stderr, "shoal: model 'a' is there twice: a.onnx and a/; rename or remove one of the two\n");

@@ -42,11 +42,11 @@ describe('the logger', () => {
 
   it('shows model, version and error of a line to people, and the stack of a fatal one', () => {
     const { lines, log } = record('info', true);
-    log.error({ model: 'a', version: '1', component: 'model', err: new Error('no such file') }, 'model failed');
-    log.error({ err: new Error('twice') }, 'said twice');
+    log.error({ model: 'x1', version: '1', component: 'model', err: new Error('no such file') }, 'model failed');
+    log.error({ model: 'b', err: new Error('twice') }, "model 'b': said twice");
     log.fatal(new Error('the end'));
-    assert.match(lines[0]!, /^\S+ error model failed: no such file \(model=a version=1\)\n$/);
-    assert.match(lines[1]!, /^\S+ error said twice\n$/);
+    assert.match(lines[0]!, /^\S+ error model failed: no such file \(model=x1 version=1\)\n$/);
+    assert.match(lines[1]!, /^\S+ error model 'b': said twice\n$/);
     assert.match(lines[2]!, /^\S+ fatal the end\nError: the end\n {4}at .*\n/);
   });
 

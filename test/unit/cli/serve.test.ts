@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { EventEmitter, once } from 'node:events';
 import { describe, it } from 'node:test';
 import { explainStartFailure } from '../../../src/cli/explain.ts';
-import { type ServeParts, serve } from '../../../src/cli/serve.ts';
+import { type Servable, type ServeParts, serve } from '../../../src/cli/serve.ts';
 import { type Config, resolveConfig } from '../../../src/config.ts';
+import { ServeError, type ServeErrorCode } from '../../../src/errors.ts';
 import { createLogger } from '../../../src/logging.ts';
-import type { ModelSummary, ShoalServer } from '../../../src/server.ts';
+import type { ModelSummary } from '../../../src/server.ts';
 import { config, type RecordedHost, recordHost, summary } from './support.ts';
 
 interface LogLine {
@@ -44,7 +45,8 @@ function start(behaviour: Behaviour = {}): Run {
     asked.push(what);
     server.emit(what);
   };
-  const fake: ShoalServer = {
+  const fake: Servable = {
+    metricsUrl: undefined,
     async listen() {
       note('listen');
       return behaviour.listen === undefined ? 'http://127.0.0.1:8000' : behaviour.listen();
@@ -220,11 +222,13 @@ describe('serve', () => {
   }
 
   it('explains on one line why it cannot serve, with exit code 3', async () => {
-    const missing = start({ create: () => Promise.reject(errorWith('MODELS_MISSING', 'there is no folder ./models')) });
+    const missing = start({
+      create: () => Promise.reject(new ServeError('MODELS_MISSING', 'there is no folder ./models')),
+    });
     assert.equal(await missing.code, 3);
     assert.equal(
       missing.host.stderr,
-      'shoal: there is no folder ./models; create the folder or name another one: shoal serve <folder>\n',
+      'shoal: there is no folder ./models; create it or name another one: shoal serve <folder>\n',
     );
 
     const taken = start({ listen: () => Promise.reject(errorWith('EADDRINUSE', 'listen EADDRINUSE')) });
@@ -240,19 +244,31 @@ describe('serve', () => {
 });
 
 describe('explainStartFailure', () => {
-  const options = resolveConfig({ cores: 1, host: 'no.such.host', port: 80 });
-  const cases: [string, RegExp][] = [
-    ['MODELS_MISSING', /^said; create the folder/],
-    ['NAME_TWICE', /^said; rename or remove/],
-    ['PORT_IN_USE', /^said; stop the other program or take another port with --port/],
-    ['EADDRINUSE', /^port 80 on no\.such\.host is in use; /],
-    ['EACCES', /^may not listen on port 80 of no\.such\.host; .*--port/],
-    ['EADDRNOTAVAIL', /^no\.such\.host is not an address of this machine; .*--host/],
-    ['ENOTFOUND', /^no\.such\.host is not an address of this machine; .*--host/],
+  const options = resolveConfig({ cores: 1, host: 'no.such.host', port: 80, metricsPort: 81 });
+
+  const served: [ServeErrorCode, RegExp][] = [
+    ['MODELS_MISSING', /^said; create it or name another one: shoal serve <folder>$/],
+    ['NAME_TWICE', /^said; rename or remove one of the two$/],
+    ['NAME_INVALID', /^said$/],
   ];
-  for (const [code, text] of cases) {
-    it(code, () => assert.match(explainStartFailure(errorWith(code, 'said'), options) ?? '', text));
+  for (const [code, text] of served) {
+    it(code, () => assert.match(explainStartFailure(new ServeError(code, 'said'), options) ?? '', text));
   }
+
+  const listened: [string, number, RegExp][] = [
+    ['EADDRINUSE', 80, /^port 80 on no\.such\.host is in use; .* --port /],
+    ['EADDRINUSE', 81, /^port 81 on no\.such\.host is in use; .* --metrics-port /],
+    ['EACCES', 80, /^port 80 on no\.such\.host is not allowed for this user; .* --port$/],
+    ['EADDRNOTAVAIL', 80, /^no\.such\.host is not an address of this machine; .*--host/],
+  ];
+  for (const [code, port, text] of listened) {
+    const error = Object.assign(errorWith(code, 'x'), { port });
+    it(`${code} of port ${port}`, () => assert.match(explainStartFailure(error, options) ?? '', text));
+  }
+
+  it('a host name that means nothing', () => {
+    assert.match(explainStartFailure(errorWith('ENOTFOUND', 'x'), options) ?? '', /is not an address of this machine/);
+  });
 
   it('knows nothing of other errors', () => {
     assert.equal(explainStartFailure(errorWith('EPERM', 'x'), options), undefined);

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { describeEmpty, formatListening, formatSummary } from '../../../src/cli/summary.ts';
 import { formatBytes, reachableUrl } from '../../../src/cli/text.ts';
-import { resolveConfig } from '../../../src/config.ts';
 import { config, summary, tensor } from './support.ts';
 
 const url = 'http://127.0.0.1:8000';
@@ -15,8 +14,8 @@ describe('the start summary', () => {
       summary({ name: 'broken', state: 'failed', reason: 'not an ONNX file or something else', signature: undefined }),
     ];
     assert.equal(
-      formatSummary({ url, models, config: config() }),
-      `2 models ready, 1 failed; runs use 2 cores
+      formatSummary({ url, metricsUrl: url, models, config: config() }),
+      `2 models ready, 1 failed; runs use 2 cores on cpu (as configured)
 
   mnist        v1   ready   cpu  1 × 2 threads       batched along axis 0
   language-id  v12  ready   cpu  up to 2 × 1 thread  runs each request alone: rows influence each other
@@ -38,34 +37,46 @@ Try it:
       summary({ name: 'numbers' }),
       summary({ name: 'text', signature: text }),
     ];
-    const commands = formatSummary({ url, models, config: config() }).match(/curl.*/g);
+    const commands = formatSummary({ url, metricsUrl: url, models, config: config() }).match(/curl.*/g);
     assert.equal(commands?.length, 1);
     assert.match(commands[0], /models\/text\/infer/);
   });
 
   it('has no example when no model is ready', () => {
     const models = [summary({ state: 'failed', reason: undefined })];
-    const text = formatSummary({ url, models, config: config() });
-    assert.match(text, /^0 models ready, 1 failed;/);
+    const text = formatSummary({ url, metricsUrl: url, models, config: config() });
+    assert.match(text, /^0 models ready, 1 failed; runs use 2 cores\n/);
     assert.match(text, /tiny {2}v1 {2}failed {2}no reason given/);
     assert.doesNotMatch(text, /curl/);
   });
 
   it('uses an address that can be reached', () => {
-    const text = formatSummary({ url: 'http://0.0.0.0:9000', models: [summary()], config: config() });
+    const text = formatSummary({
+      url: 'http://0.0.0.0:9000',
+      metricsUrl: 'http://0.0.0.0:9000',
+      models: [summary()],
+      config: config(),
+    });
     assert.match(text, /curl -s http:\/\/127\.0\.0\.1:9000\//);
     assert.doesNotMatch(text, /0\.0\.0\.0/);
     assert.equal(reachableUrl('http://[::]:1'), 'http://[::1]:1');
   });
 
   it('names a metrics port of its own', () => {
-    const own = resolveConfig({ cores: 1, metricsPort: 9100 });
-    assert.match(formatSummary({ url, models: [summary()], config: own }), /\/metrics on port 9100/);
-    assert.match(formatSummary({ url, models: [summary()], config: own }), /1 model ready; runs use 1 core\n/);
+    const text = formatSummary({ url, metricsUrl: 'http://[::]:9100', models: [summary()], config: config() });
+    assert.match(text, /; http:\/\/\[::1\]:9100\/metrics for Prometheus/);
+  });
+
+  it('says once where the models run and why', () => {
+    const providerReason = 'CUDA is not available: no library';
+    const models = [summary({ providerReason }), summary({ providerReason })];
+    const text = formatSummary({ url, metricsUrl: url, models, config: config() });
+    assert.match(text, /^2 models ready; runs use 2 cores on cpu \(CUDA is not available: no library\)\n/);
+    assert.equal(text.split(providerReason).length, 2);
   });
 
   it('says how to add a model to an empty folder', () => {
-    const text = formatSummary({ url, models: [], config: config() });
+    const text = formatSummary({ url, metricsUrl: url, models: [], config: config() });
     assert.match(text, /No models in \.\/models yet: add one as \.\/models\/<name>\.onnx or/);
     assert.match(
       describeEmpty('/srv/models/'),

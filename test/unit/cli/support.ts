@@ -43,6 +43,7 @@ export function summary(overrides: Partial<ModelSummary> = {}): ModelSummary {
     state: 'ready',
     reason: undefined,
     provider: 'cpu',
+    providerReason: 'as configured',
     instances: 1,
     maxInstances: 2,
     threads: 1,
