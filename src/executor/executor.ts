@@ -7,7 +7,7 @@ import type { Clock, Timer } from '../clock.ts';
 import { ShoalError } from '../errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { cpuTimeMs } from './cpu-time.ts';
-import { explainFailure } from './failures.ts';
+import { explainFailure, withoutLocations } from './failures.ts';
 import {
   decodeControl,
   decodeTensors,
@@ -256,7 +256,8 @@ export class Executor implements Runner {
     this.#options.onExit(this, reason);
   }
 
-  #refused(message: string): ShoalError {
+  #refused(said: string): ShoalError {
+    const message = withoutLocations(said);
     // ONNX Runtime tells only on standard error which library it could not load.
     const library = /Failed to load library [^\n]*error: ([^\n]*)/.exec(this.#stderr)?.[1];
     return new ShoalError('MODEL_NOT_READY', library === undefined ? message : `${message} (${library.trim()})`);

@@ -11,16 +11,25 @@ const CALLERS_FAULT =
 const NODE = /while running (\w+) node/;
 const STATUS = /Status Message: (.*)$/;
 
+/** Longest text that is passed on. */
+const MOST_CHARACTERS = 500;
+
+/** A message of ONNX Runtime without the source locations and signatures of which it is full. */
+export function withoutLocations(message: string): string {
+  const text = message
+    .replace(/\/onnxruntime_src\/\S+:\d+\s+.*?\)( const)?(?=\s|$)/g, '')
+    .replace(/\s+/g, ' ')
+    .trim();
+  return text.length > MOST_CHARACTERS ? `${text.slice(0, MOST_CHARACTERS)}…` : text;
+}
+
 /**
  * The error for a run that ONNX Runtime refused: INVALID_REQUEST when it is about the caller's values, else
  * INFERENCE_FAILED. Paths and source locations, of which its messages are full, are left out.
  */
 export function explainFailure(model: string, message: string): ShoalError {
   const status = STATUS.exec(message)?.[1] ?? message;
-  const text = status
-    .replace(/\S*\/\S+:\d+\s+\S*(\([^)]*\))?/g, '')
-    .replace(/\s+/g, ' ')
-    .trim();
+  const text = withoutLocations(status);
   const node = NODE.exec(message)?.[1];
   const where = node === undefined ? '' : ` in a ${node} node`;
   const code = CALLERS_FAULT.test(status) && !/allocat|memory/i.test(status) ? 'INVALID_REQUEST' : 'INFERENCE_FAILED';
