@@ -1,5 +1,5 @@
-import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { existsSync, readdirSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import type { Config } from '../config.ts';
 import { ConfigError } from '../config-error.ts';
 import type { ModelSummary } from '../server.ts';
@@ -50,7 +50,9 @@ export async function inspect(
   if (options.json) host.out(`${JSON.stringify(reports, null, 2)}\n`);
   else if (reports.length > 0) host.out(reports.map(formatReport).join('\n'));
   if (reports.length === 0) {
-    host.err(`shoal: no models in ${path}, expected <name>.onnx or <name>/<version>/model.onnx\n`);
+    const isModel = readdirSync(resolve(host.cwd, path)).some((entry) => /^\d+$/.test(entry));
+    const hint = isModel ? `; this looks like the folder of one model, inspect ${dirname(path)} instead` : '';
+    host.err(`shoal: no models in ${path}, expected <name>.onnx or <name>/<version>/model.onnx${hint}\n`);
     return EXIT.failed;
   }
   return reports.some((model) => model.state !== 'ready') ? EXIT.failed : EXIT.ok;
@@ -60,7 +62,7 @@ export async function inspect(
 export function formatReport(model: ModelSummary & { readonly example: Example | undefined }): string {
   const load = model.loadMs === undefined ? '' : `, loaded and probed in ${Math.round(model.loadMs)} ms`;
   const facts = [
-    ['file', `${model.file} (${formatBytes(model.fileBytes)})`],
+    ['file', `${model.file}${model.fileBytes > 0 ? ` (${formatBytes(model.fileBytes)})` : ''}`],
     ['state', model.state === 'failed' ? `failed: ${model.reason ?? 'no reason given'}` : `${model.state}${load}`],
   ];
   if (model.signature !== undefined) {

@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { inspect } from '../../../src/cli/inspect.ts';
 import { ServeError } from '../../../src/errors.ts';
@@ -88,6 +91,15 @@ describe('inspect', () => {
     assert.equal(code, 1);
     assert.deepEqual(JSON.parse(host.stdout), []);
     assert.match(host.stderr, /^shoal: no models in .*, expected <name>\.onnx or/);
+  });
+
+  it('knows the folder of one model when it sees it', async () => {
+    const model = mkdtempSync(join(tmpdir(), 'shoal-inspect-'));
+    mkdirSync(join(model, '1'));
+    const { code, host } = await run([], { path: model });
+    rmSync(model, { recursive: true });
+    assert.equal(code, 1);
+    assert.ok(host.stderr.endsWith(`; this looks like the folder of one model, inspect ${tmpdir()} instead\n`));
   });
 
   it('refuses a path where nothing is', async () => {
