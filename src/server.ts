@@ -1,5 +1,5 @@
 import { Server as NetServer } from 'node:net';
-import { type FastifyBaseLogger, type FastifyInstance, fastify } from 'fastify';
+import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
 import { monotonicMs } from './clock.ts';
 import type { Config, ConfigInput } from './config.ts';
 import { addMetricsRoute } from './http/app.ts';
@@ -126,7 +126,7 @@ function createApp(service: Service, limits: ConnectionLimits): FastifyInstance 
   const app: FastifyInstance = fastify({
     // As the general type, so that the instance has Fastify's general type, too.
     loggerInstance: service.logger as FastifyBaseLogger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     // A child logger per request costs more than many a request; what is logged names its request itself.
     childLoggerFactory: (logger) => logger,
     genReqId: requestIds(),
