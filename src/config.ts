@@ -110,7 +110,7 @@ export const OPTIONS = {
     min: '1KiB',
     max: '1TiB',
     default: '256MiB',
-    help: 'most bytes of inputs that may wait, per model',
+    help: 'most bytes of inputs that accepted requests may hold, all models together',
   },
   cores: {
     group: 'Execution',

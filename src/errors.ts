@@ -18,7 +18,6 @@ export type ErrorCode =
   | 'CANCELLED'
   | 'INFERENCE_FAILED'
   | 'INTERNAL'
-  | 'NOT_IMPLEMENTED'
   | 'MODEL_NOT_READY'
   | 'EXECUTOR_LOST'
   | 'SHUTTING_DOWN'
@@ -41,7 +40,6 @@ export const STATUS: Readonly<Record<ErrorCode, number>> = {
   CANCELLED: 499,
   INFERENCE_FAILED: 500,
   INTERNAL: 500,
-  NOT_IMPLEMENTED: 501,
   MODEL_NOT_READY: 503,
   EXECUTOR_LOST: 503,
   SHUTTING_DOWN: 503,
