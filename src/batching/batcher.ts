@@ -139,6 +139,8 @@ export class Batcher implements TokenUser {
 
   /** Lets a request go that nobody waits for any more. It is dropped before it is run; a running one's rows are not used. */
   cancel(request: PendingRequest): void {
+    // Doors call this for every request that ends; making an error for nothing would cost more than the request.
+    if (request.state === 'settled') return;
     this.#giveUp(request, new ShoalError('CANCELLED', 'the caller left'));
   }
 

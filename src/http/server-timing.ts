@@ -4,7 +4,7 @@ import type { Reply, Stamps } from '../batching/request.ts';
  * The `Server-Timing` header of an answer: its stages in milliseconds, which add up to the total, and how its batch
  * came about. The total is stamped on its own, from the headers read to the reply handed to the socket.
  */
-export function serverTiming(reply: Reply, endMs: number): string {
+export function serverTiming(reply: Reply, endMs: number, totalMs: number): string {
   const { stamps, batch } = reply;
   const compute = stamps.computeEndMs - stamps.computeStartMs;
   return (
@@ -14,7 +14,7 @@ export function serverTiming(reply: Reply, endMs: number): string {
     `compute;dur=${round(compute)};desc="rows=${batch.rows} requests=${batch.requests} reason=${batch.reason}", ` +
     `handback;dur=${round(stamps.settledMs - stamps.computeEndMs)}, ` +
     `encode;dur=${round(endMs - stamps.settledMs)}, ` +
-    `total;dur=${round(endMs - stamps.receivedMs)}`
+    `total;dur=${round(totalMs)}`
   );
 }
 

@@ -122,7 +122,7 @@ async function infer(
     const endMs = clock.now();
     reply.header('content-type', encoded.contentType);
     if (encoded.headerLength !== undefined) reply.header(HEADER_LENGTH, String(encoded.headerLength));
-    reply.header('server-timing', serverTiming(answer, endMs));
+    reply.header('server-timing', serverTiming(answer, endMs, clock.now() - parts.receivedMs(request)));
     model.events.finished('v2', receivedMs, endMs, undefined, answer.stamps);
     return reply.send(encoded.body);
   } catch (thrown) {
