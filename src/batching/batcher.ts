@@ -131,7 +131,7 @@ export class Batcher implements TokenUser {
     this.queuedRows += inputs.rows;
     this.inflightRequests++;
     this.#options.budget.heldBytes += inputs.bytes;
-    this.#armDeadline(Math.min(request.queueDeadlineMs, request.deadlineMs));
+    this.#armDeadline(request.expiresMs);
     this.#changed();
     if (this.#idleSlot() !== undefined) this.#options.tokens.request(this);
     return request;
@@ -197,7 +197,7 @@ export class Batcher implements TokenUser {
     const { slot, decision, lanes } = next;
     const lane = lanes[decision.lane]!;
     const members = lane.take(decision.maxRows);
-    if (lane.requests === 0 && !lane.hasRetry) this.#lanes.delete(lane.key);
+    if (lane.requests === 0) this.#lanes.delete(lane.key);
     const batch = new Batch(this.#signature, members, lane.key, decision.reason);
     const nowMs = this.#clock.now();
     for (const member of members) member.stamps.dispatchedMs = nowMs;
@@ -414,10 +414,8 @@ export class Batcher implements TokenUser {
     const nowMs = this.#clock.now();
     let earliest = Number.POSITIVE_INFINITY;
     for (const request of this.#unsettled()) {
-      const atMs =
-        request.state === 'queued' ? Math.min(request.queueDeadlineMs, request.deadlineMs) : request.deadlineMs;
-      if (atMs <= nowMs) this.#giveUp(request, expired(this.#options.name));
-      else earliest = Math.min(earliest, atMs);
+      if (request.expiresMs <= nowMs) this.#giveUp(request, expired(this.#options.name));
+      else earliest = Math.min(earliest, request.expiresMs);
     }
     this.#armDeadline(earliest);
   }

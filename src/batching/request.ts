@@ -102,6 +102,11 @@ export class PendingRequest {
     });
   }
 
+  /** Instant at which it is given up as things stand; one that has been run once has not waited too long for it. */
+  get expiresMs(): number {
+    return this.stamps.dispatchedMs > 0 ? this.deadlineMs : Math.min(this.queueDeadlineMs, this.deadlineMs);
+  }
+
   /** @returns false when the request had been settled before. */
   resolve(outputs: readonly Tensor[], batch: BatchInfo, nowMs: number): boolean {
     if (this.state === 'settled') return false;
