@@ -38,6 +38,7 @@ clean_up() {
   fi
   [[ -n $docker_id ]] && docker rm -f "$docker_id" >/dev/null 2>&1
   [[ -n $buildah_id ]] && buildah rm "$buildah_id" >/dev/null 2>&1
+  if [[ $builder == docker ]]; then docker rmi -f "$tag"; else buildah rmi -f "$tag"; fi >/dev/null 2>&1
   rm -rf "$work"
 }
 trap 'set +e; clean_up' EXIT
