@@ -156,7 +156,7 @@ export class Batcher implements TokenUser {
     const index = this.#slots.findIndex((slot) => slot.runner === runner);
     if (index < 0) return;
     this.#slots.splice(index, 1);
-    this.#changed();
+    this.#claimsLess();
   }
 
   /** Takes no more requests, answering new ones with `error`; resolves when all accepted ones are settled. */
@@ -337,7 +337,7 @@ export class Batcher implements TokenUser {
       const lane = this.#lanes.get(request.laneKey)!;
       lane.dropped(request);
       if (lane.requests === 0) this.#lanes.delete(lane.key);
-      this.#changed();
+      this.#claimsLess();
     }
     this.#release(request, error.code);
     this.#checkDrained();
@@ -381,6 +381,12 @@ export class Batcher implements TokenUser {
 
   #changed(): void {
     this.#next = undefined;
+  }
+
+  /** Notes that there is less to start: tokens that were kept free for it may be another's now. */
+  #claimsLess(): void {
+    this.#changed();
+    this.#options.tokens.request(this);
   }
 
   #idleSlot(): Slot | undefined {

@@ -60,6 +60,9 @@ export interface Submission {
   readonly queueDeadlineMs: number;
 }
 
+/** Is told how a request ended: one of the two is there. Must not throw. */
+export type Settlement = (error: ShoalError | undefined, reply: Reply | undefined) => void;
+
 /** How often a request may have been in a batch whose executor died. */
 const DEATHS_ALLOWED = 1;
 
@@ -74,13 +77,12 @@ export class PendingRequest {
   readonly deadlineMs: number;
   readonly queueDeadlineMs: number;
   readonly stamps: Stamps;
-  /** Resolves with the request's own rows; rejects with a {@link ShoalError}. */
-  readonly promise: Promise<Reply>;
   state: 'queued' | 'running' | 'settled' = 'queued';
   /** Batches with this request during which the executor died. */
   deaths = 0;
-  #resolve!: (reply: Reply) => void;
-  #reject!: (error: ShoalError) => void;
+  #listener: Settlement | undefined;
+  #reply: Reply | undefined;
+  #error: ShoalError | undefined;
 
   constructor(submission: Submission, laneKey: string, nowMs: number) {
     this.inputs = submission.inputs;
@@ -96,9 +98,21 @@ export class PendingRequest {
       computeEndMs: 0,
       settledMs: 0,
     };
-    this.promise = new Promise((resolve, reject) => {
-      this.#resolve = resolve;
-      this.#reject = reject;
+  }
+
+  /**
+   * Has `listener` called once, when the request is settled or at once if it is: with the request's own rows, or with
+   * an error. There is one listener; doors that answer thousands of requests a second do without a promise each.
+   */
+  onSettled(listener: Settlement): void {
+    if (this.state === 'settled') listener(this.#error, this.#reply);
+    else this.#listener = listener;
+  }
+
+  /** {@link PendingRequest.onSettled} as a promise; rejects with a {@link ShoalError}. */
+  answered(): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      this.onSettled((error, reply) => (reply === undefined ? reject(error) : resolve(reply)));
     });
   }
 
@@ -112,7 +126,8 @@ export class PendingRequest {
     if (this.state === 'settled') return false;
     this.state = 'settled';
     this.stamps.settledMs = nowMs;
-    this.#resolve({ outputs, stamps: this.stamps, batch });
+    this.#reply = { outputs, stamps: this.stamps, batch };
+    this.#listener?.(undefined, this.#reply);
     return true;
   }
 
@@ -121,7 +136,8 @@ export class PendingRequest {
     if (this.state === 'settled') return false;
     this.state = 'settled';
     this.stamps.settledMs = nowMs;
-    this.#reject(error);
+    this.#error = error;
+    this.#listener?.(error, undefined);
     return true;
   }
 
