@@ -69,8 +69,9 @@ export async function settles<T>(child: ChildProcess, event: Promise<T>, what: s
     return await Promise.race([event, ended]);
   } finally {
     clearTimeout(timer);
-    // The race is over; a later end of the process is no failure any more.
+    // Stops listening for the end of the process, which is no failure any more.
     ended.catch(() => {});
+    limit.abort();
   }
 }
 

@@ -43,7 +43,7 @@ async function bench(options: BenchOptions): Promise<number> {
   const { cases, measuresStart } = chooseCases(isFull, only);
   if (cases.length === 0 && !measuresStart) throw new Error(`no case has '${only.join("' or '")}' in its id`);
   const load = await openLoadGenerator(options.load, folder);
-  log(`load generator: ${load.name}; ${cases.length} cases, ${pairs} rounds each`);
+  log(`load generator: ${load.name}; cases: ${cases.length}, rounds of each: ${pairs}`);
 
   const starts = measuresStart ? await measureStart(STARTS) : [];
   const models: ModelResult[] = [];

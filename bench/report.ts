@@ -1,3 +1,4 @@
+import { grantedCores } from '../src/granted.ts';
 import { type Floor, isReached, loopDelayBoundMs, type Measured, together } from './floors.ts';
 import type { Machine } from './machine.ts';
 import type { CaseResult, ModelResult, Round } from './measure.ts';
@@ -19,12 +20,11 @@ export interface Run extends Measured {
 
 /** Everything as Markdown. */
 export function renderReport(run: Run): string {
-  const parts = [`# Benchmark\n\n${renderCircumstances(run)}`, `## Floors\n\n${renderFloors(run.floors)}`];
-  if (run.models.length > 0) {
-    parts.push(
-      `## Requests\n\n${renderCases(run.models)}`,
-      `## In-process ONNX Runtime\n\n${renderSweeps(run.models)}`,
-    );
+  const { models, floors } = run;
+  const parts = ['# Benchmark', renderCircumstances(run), '## Floors', renderFloors(floors)];
+  if (models.length > 0) {
+    parts.push('## Requests', renderCases(models), '## Costs', renderCosts(models));
+    parts.push('## ONNX Runtime in-process', renderSweeps(models));
   }
   return `${parts.join('\n\n')}\n`;
 }
@@ -37,16 +37,23 @@ function renderCircumstances({ command, date, machine, load, pairs, seconds, mod
   const lines = [
     `\`${command}\`, ${date}${commit === '' ? '' : `, commit ${commit}`}.`,
     `${processor}, ${cores} cores, ${memoryGb} GB, Linux ${kernel}; Node ${node}, ONNX Runtime ${onnxruntime}, Fastify ${fastify}.`,
-    `Servers and load generator (${load}) share the cores. Each server is measured for ${seconds} s (the memory-bound model ` +
-      `for twice as long) in each of ${pairs} rounds, one right after the other in changing order; ratios are the medians of ` +
-      'the rounds’ ratios with their 95 % bootstrap interval, everything else is the median of the rounds.',
+    `All servers and the load generator (${load}) share the cores. In each of ${pairs} rounds every server is measured ` +
+      `once, in changing order, for ${seconds} s (the memory-bound model for ${2 * seconds} s). Ratios and differences ` +
+      'are the medians of those within the rounds, with their 95 % bootstrap interval; other figures are medians of the ' +
+      'rounds. One row per request.',
   ];
   if (results.length > 0) {
     lines.push(
-      `Other processes kept ${percent(foreign)} of the machine busy in the median round; ${repeated} disturbed rounds were ` +
-        'measured again.',
+      `Processes outside of the benchmark kept ${percent(foreign)} of the machine busy in the median round; ${repeated} ` +
+        'rounds were measured once more for that reason.',
     );
   }
+  lines.push(
+    '',
+    '- **naive**: Fastify with its own JSON parser (raw bytes for binary bodies), one ONNX Runtime session with default ' +
+      'options, `await session.run` in the handler, nothing checked.',
+    '- **echo**: a Fastify route that takes the raw body and gives a fixed reply, as long as Shoal’s.',
+  );
   return lines.join('\n');
 }
 
@@ -62,59 +69,79 @@ export function renderFloors(floors: readonly Floor[]): string {
   return table(['measure', 'measured', 'floor', 'goal', ''], rows);
 }
 
-/** What was measured case by case. */
+/** How fast each server was, case by case. */
 export function renderCases(models: readonly ModelResult[]): string {
   const head = [
     'model, body, clients',
-    'Shoal requests/s',
-    'p50 / p99 ms',
+    'Shoal, requests/s',
+    'p50 / p99, ms',
     'rows per run',
-    'naive requests/s',
-    'echo requests/s',
+    'naive, requests/s',
+    'p50 / p99, ms',
+    'echo, requests/s',
     'Shoal ÷ naive',
     'Shoal ÷ echo',
-    'CPU µs per request: front + executors; naive; echo',
-    'load generator: cores at Shoal, µs per request',
-    'loop delay p99 ms',
   ];
-  const rows = models.flatMap(({ cases }) => cases.map((result) => caseRow(result)));
+  const rows = models.flatMap(({ cases }) =>
+    cases.map((result) => {
+      const { rounds } = result;
+      const of = (value: (round: Round) => number): number => median(rounds.map(value));
+      const ratio = (name: 'naive' | 'echo'): string => {
+        const shoal = rounds.map((round) => round.shoal.requestsPerSecond);
+        const other = rounds.map((round) => round[name].requestsPerSecond);
+        return formatEstimate(estimateMedian(pairwiseRatio(shoal, other)), '');
+      };
+      const latency = (name: 'shoal' | 'naive'): string =>
+        `${millis(of((round) => round[name].p50Ms))} / ${millis(of((round) => round[name].p99Ms))}`;
+      const batches = together(rounds.map(({ shoal }) => shoal.batchRows));
+      return [
+        describeCase(result),
+        count(of(({ shoal }) => shoal.requestsPerSecond)),
+        latency('shoal'),
+        (batches.sum / countOf(batches)).toFixed(1),
+        count(of(({ naive }) => naive.requestsPerSecond)),
+        latency('naive'),
+        count(of(({ echo }) => echo.requestsPerSecond)),
+        ratio('naive'),
+        ratio('echo'),
+      ];
+    }),
+  );
   return table(head, rows);
 }
 
-function caseRow(result: CaseResult): string[] {
-  const { rounds } = result;
-  const { model, encoding, clients } = result.case;
-  const of = (value: (round: Round) => number): number => median(rounds.map(value));
-  const ratio = (name: 'naive' | 'echo'): string =>
-    formatEstimate(
-      estimateMedian(
-        pairwiseRatio(
-          rounds.map(({ shoal }) => shoal.requestsPerSecond),
-          rounds.map((round) => round[name].requestsPerSecond),
-        ),
-      ),
-      '',
-    );
-  const batches = together(rounds.map(({ shoal }) => shoal.batchRows));
-  const executorsCpuUs = of(({ shoal }) => shoal.serverCpuUs - shoal.frontCpuUs);
-  const cpu = [
-    `${micro(of(({ shoal }) => shoal.frontCpuUs))} + ${micro(executorsCpuUs)}`,
-    micro(of(({ naive }) => naive.serverCpuUs)),
-    micro(of(({ echo }) => echo.serverCpuUs)),
+/** CPU time per request on every side, and how long the event loop was held up. */
+export function renderCosts(models: readonly ModelResult[]): string {
+  const head = [
+    'CPU µs per request',
+    'Shoal’s front',
+    'its executors',
+    'naive',
+    'echo',
+    'load generator at Shoal',
+    'its share of the machine',
+    'Shoal’s event-loop delay p99',
   ];
-  return [
-    `${model.name}, ${encoding === 'json' ? 'JSON' : encoding}, ${clients}`,
-    count(of(({ shoal }) => shoal.requestsPerSecond)),
-    `${millis(of(({ shoal }) => shoal.p50Ms))} / ${millis(of(({ shoal }) => shoal.p99Ms))}`,
-    (batches.sum / countOf(batches)).toFixed(1),
-    count(of(({ naive }) => naive.requestsPerSecond)),
-    count(of(({ echo }) => echo.requestsPerSecond)),
-    ratio('naive'),
-    ratio('echo'),
-    cpu.join('; '),
-    `${of(({ shoal }) => shoal.loadCores).toFixed(2)}, ${micro(of(({ shoal }) => shoal.loadCpuUs))}`,
-    `≤ ${millis(loopDelayBoundMs(result))}`,
-  ];
+  const rows = models.flatMap(({ cases }) =>
+    cases.map((result) => {
+      const of = (value: (round: Round) => number): number => median(result.rounds.map(value));
+      return [
+        describeCase(result),
+        micro(of(({ shoal }) => shoal.frontCpuUs)),
+        micro(of(({ shoal }) => shoal.serverCpuUs - shoal.frontCpuUs)),
+        micro(of(({ naive }) => naive.serverCpuUs)),
+        micro(of(({ echo }) => echo.serverCpuUs)),
+        micro(of(({ shoal }) => shoal.loadCpuUs)),
+        percent(of(({ shoal }) => shoal.loadCores) / grantedCores()),
+        `≤ ${millis(loopDelayBoundMs(result))} ms`,
+      ];
+    }),
+  );
+  return table(head, rows);
+}
+
+function describeCase({ case: { model, encoding, clients } }: CaseResult): string {
+  return `${model.name}, ${encoding === 'json' ? 'JSON' : encoding}, ${clients}`;
 }
 
 /** The best of each way to run ONNX Runtime in-process. */
