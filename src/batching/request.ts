@@ -81,6 +81,7 @@ export class PendingRequest {
   /** Batches with this request during which the executor died. */
   deaths = 0;
   #listener: Settlement | undefined;
+  #promise: Promise<Reply> | undefined;
   #reply: Reply | undefined;
   #error: ShoalError | undefined;
 
@@ -109,11 +110,12 @@ export class PendingRequest {
     else this.#listener = listener;
   }
 
-  /** {@link PendingRequest.onSettled} as a promise; rejects with a {@link ShoalError}. */
-  answered(): Promise<Reply> {
-    return new Promise((resolve, reject) => {
+  /** {@link PendingRequest.onSettled} as a promise, made when it is first asked for; rejects with a {@link ShoalError}. */
+  get promise(): Promise<Reply> {
+    this.#promise ??= new Promise((resolve, reject) => {
       this.onSettled((error, reply) => (reply === undefined ? reject(error) : resolve(reply)));
     });
+    return this.#promise;
   }
 
   /** Instant at which it is given up as things stand; one that has been run once has not waited too long for it. */

@@ -8,15 +8,17 @@ import { Routes } from './routes.ts';
 import { addV1Routes } from './v1.ts';
 import { addV2Routes } from './v2.ts';
 
-/** Instants at which requests' headers had been read; forgotten with the request. */
-const received: WeakMap<FastifyRequest, number> = new WeakMap();
+/** Property of a request: the instant at which its headers had been read. */
+const RECEIVED = 'shoalReceivedMs';
+
+type StampedRequest = FastifyRequest & { [RECEIVED]: number };
 
 /**
  * Adds all routes to `app`, which should be an encapsulated context: its body parser, hooks and error handler are
  * replaced, and nothing outside of it is touched.
  */
 export function addRoutes(app: FastifyInstance, given: Omit<HttpParts, 'receivedMs'>): void {
-  const parts: HttpParts = { ...given, receivedMs: (request) => received.get(request)! };
+  const parts: HttpParts = { ...given, receivedMs: (request) => (request as StampedRequest)[RECEIVED] };
   const { config, clock } = parts;
 
   // No decision hangs on the request's media type: real clients send anything there, or nothing.
@@ -24,12 +26,13 @@ export function addRoutes(app: FastifyInstance, given: Omit<HttpParts, 'received
   app.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: config.bodyLimitBytes }, (_request, body, done) => {
     done(null, body);
   });
+  app.decorateRequest(RECEIVED, 0);
   app.addHook('onRequest', (request, reply, done) => {
-    received.set(request, clock.now());
+    (request as StampedRequest)[RECEIVED] = clock.now();
     const { headers } = request.raw;
     // Fastify refuses what it cannot parse, even with a parser for everything.
-    headers['content-type'] = 'application/octet-stream';
-    reply.header('x-request-id', request.id);
+    headers['content-type'] = undefined;
+    if (headers['x-request-id'] !== undefined) reply.header('x-request-id', request.id);
     if (parts.isDraining()) reply.header('connection', 'close');
     const encoding = headers['content-encoding'];
     if (encoding !== undefined && encoding !== '' && encoding !== 'identity') {

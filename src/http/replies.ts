@@ -17,7 +17,7 @@ export function sendJson(reply: FastifyReply, status: number, value: unknown): F
 
 /** Sends an error as `{"error": text}` with its status; further keys of the body only where the protocol has them. */
 export function sendError(reply: FastifyReply, error: ShoalError, extra: object = {}): FastifyReply {
-  reply.header(ERROR_CODE_HEADER, error.code);
+  reply.header(ERROR_CODE_HEADER, error.code).header('x-request-id', reply.request.id);
   if (error.retryAfterSeconds !== undefined) reply.header('retry-after', String(error.retryAfterSeconds));
   if (error.code === 'UNSUPPORTED_ENCODING') reply.header('accept-encoding', 'identity');
   return sendJson(reply, STATUS[error.code], { error: error.message, ...extra });

@@ -63,17 +63,21 @@ export interface ServingContext {
 }
 
 /** Options of {@link ModelVersion.submit}. */
-export interface InferOptions {
+export interface SubmitOptions {
   /** Names of the outputs wanted, in that order; left out or empty: all. */
   readonly outputs?: readonly string[] | undefined;
-  /** Gives the request up when aborted. */
-  readonly signal?: AbortSignal | undefined;
   /** How long the caller waits, in milliseconds; default and upper limit is the server's request timeout. */
   readonly timeoutMs?: number | undefined;
   /** How long the request may wait for its run to begin, in milliseconds. */
   readonly queueTimeoutMs?: number | undefined;
   /** When the request began, on the monotonic clock; default now. */
   readonly receivedMs?: number | undefined;
+}
+
+/** Options of {@link ModelVersion.infer}. */
+export interface InferOptions extends SubmitOptions {
+  /** Gives the request up when aborted. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** What is known of a model version, for people and for `inspect`. */
@@ -260,7 +264,7 @@ export class ModelVersion {
    * EXECUTOR_LOST; the promise rejects with CANCELLED, DEADLINE_EXCEEDED, INFERENCE_FAILED, INVALID_REQUEST (ONNX
    * Runtime refused the values), EXECUTOR_LOST or MODEL_NOT_READY.
    */
-  submit(inputs: ReadonlyMap<string, Tensor>, options: InferOptions = {}): PendingRequest {
+  submit(inputs: ReadonlyMap<string, Tensor>, options: SubmitOptions = {}): PendingRequest {
     const batcher = this.#batcher;
     if (batcher === undefined || this.#state === 'failed' || this.#state === 'unloaded') throw this.notReady();
     const { signature } = batcher;
@@ -269,24 +273,13 @@ export class ModelVersion {
     const nowMs = this.#context.clock.now();
     const { requestTimeoutMs } = this.#context.config;
     const receivedMs = options.receivedMs ?? nowMs;
-    const request = batcher.submit({
+    return batcher.submit({
       inputs: checked,
       outputs,
       receivedMs,
       deadlineMs: receivedMs + Math.min(requestTimeoutMs, options.timeoutMs ?? requestTimeoutMs),
       queueDeadlineMs: nowMs + (options.queueTimeoutMs ?? Number.POSITIVE_INFINITY),
     });
-    const { signal } = options;
-    if (signal !== undefined) {
-      const cancel = (): void => batcher.cancel(request);
-      if (signal.aborted) cancel();
-      else {
-        signal.addEventListener('abort', cancel, { once: true });
-        const forget = (): void => signal.removeEventListener('abort', cancel);
-        request.promise.then(forget, forget);
-      }
-    }
-    return request;
   }
 
   /** {@link ModelVersion.submit} as one promise, for callers in this process. */
@@ -294,13 +287,21 @@ export class ModelVersion {
     const receivedMs = options.receivedMs ?? this.#context.clock.now();
     const finished = (code: ErrorCode | undefined, stamps?: Readonly<Stamps>): void =>
       this.events.finished('library', receivedMs, this.#context.clock.now(), code, stamps);
+    const { signal } = options;
+    let cancel: (() => void) | undefined;
     try {
-      const reply = await this.submit(inputs, options).promise;
+      const request = this.submit(inputs, options);
+      cancel = () => this.cancel(request);
+      if (signal?.aborted) cancel();
+      signal?.addEventListener('abort', cancel);
+      const reply = await request.promise;
       finished(undefined, reply.stamps);
       return reply;
     } catch (thrown) {
       finished(toShoalError(thrown).code);
       throw thrown;
+    } finally {
+      if (cancel !== undefined) signal?.removeEventListener('abort', cancel);
     }
   }
 

@@ -1,0 +1,117 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { PendingRequest, Reply } from '../batching/request.ts';
+import { invalid, type ShoalError } from '../errors.ts';
+import type { ModelVersion } from '../serving/model-version.ts';
+import { forgetLeaver, watchLeaver } from './leavers.ts';
+import type { HttpParts } from './parts.ts';
+import { errorFrom } from './replies.ts';
+import { errorTiming, serverTiming } from './server-timing.ts';
+import { runSliced } from './sliced.ts';
+import { decodeInferRequest, type EncodedReply, encodeInferReply, type InferCall } from './v2-codec.ts';
+
+const HEADER_LENGTH = 'inference-header-content-length';
+
+/** JSON replies up to this size are sent as text: Node then writes headers and body at once, with one plain `write`. */
+const TEXT_BELOW_BYTES = 8192;
+
+/**
+ * One inference request over HTTP, from its body to its reply. It goes by callbacks, not promises: at tens of thousands
+ * of requests a second each promise shows.
+ */
+export class InferExchange {
+  readonly #parts: HttpParts;
+  readonly #model: ModelVersion;
+  readonly #request: FastifyRequest;
+  readonly #reply: FastifyReply;
+  readonly #receivedMs: number;
+  #call: InferCall | undefined;
+  #pending: PendingRequest | undefined;
+
+  constructor(parts: HttpParts, model: ModelVersion, request: FastifyRequest, reply: FastifyReply) {
+    this.#parts = parts;
+    this.#model = model;
+    this.#request = request;
+    this.#reply = reply;
+    this.#receivedMs = parts.receivedMs(request);
+  }
+
+  /** Decodes, queues, and sends the reply or the error when there is one. */
+  run(): void {
+    try {
+      const call = this.#decode();
+      if (call instanceof Promise) call.then((ready) => this.#submit(ready)).catch((thrown) => this.#fail(thrown));
+      else this.#submit(call);
+    } catch (thrown) {
+      this.#fail(thrown);
+    }
+  }
+
+  #decode(): InferCall | Promise<InferCall> {
+    const headerLength = this.#request.headers[HEADER_LENGTH];
+    if (Array.isArray(headerLength)) throw invalid(`header ${HEADER_LENGTH} is there more than once`);
+    const { body } = this.#request;
+    if (!Buffer.isBuffer(body)) throw invalid('the request has no body; an inference request in JSON is expected');
+    return runSliced(decodeInferRequest(body, headerLength));
+  }
+
+  #submit(call: InferCall): void {
+    this.#call = call;
+    this.#pending = this.#model.submit(call.inputs, {
+      receivedMs: this.#receivedMs,
+      outputs: call.outputs?.map((output) => output.name),
+      queueTimeoutMs: call.timeoutMs,
+    });
+    watchLeaver(this.#reply.raw, this);
+    this.#pending.onSettled((error, answer) => {
+      forgetLeaver(this.#reply.raw, this);
+      if (answer === undefined) this.#fail(error);
+      else this.#answer(answer);
+    });
+  }
+
+  /** Called when the client has closed the connection before it was answered. */
+  left(): void {
+    if (this.#pending !== undefined) this.#model.cancel(this.#pending);
+  }
+
+  #answer(answer: Reply): void {
+    try {
+      const { outputs: asked, binaryByDefault, id } = this.#call!;
+      const specs = this.#model.signature!.outputs;
+      const outputs = answer.outputs.map((tensor, i) => ({
+        name: asked?.[i]?.name ?? specs[i]!.name,
+        tensor,
+        binary: asked?.[i]?.binary ?? binaryByDefault,
+      }));
+      const { name: modelName, version: modelVersion } = this.#model;
+      const encoded = runSliced(encodeInferReply({ modelName, modelVersion, id, outputs }));
+      if (encoded instanceof Promise) {
+        encoded.then((ready) => this.#send(answer, ready)).catch((thrown) => this.#fail(thrown));
+      } else this.#send(answer, encoded);
+    } catch (thrown) {
+      this.#fail(thrown);
+    }
+  }
+
+  #send(answer: Reply, { body, contentType, headerLength }: EncodedReply): void {
+    const { clock } = this.#parts;
+    const reply = this.#reply;
+    const endMs = clock.now();
+    reply.header('content-type', contentType);
+    if (headerLength !== undefined) reply.header(HEADER_LENGTH, String(headerLength));
+    reply.header('server-timing', serverTiming(answer, endMs, clock.now() - this.#receivedMs));
+    this.#model.events.finished('v2', this.#receivedMs, endMs, undefined, answer.stamps);
+    if (headerLength === undefined && body.length <= TEXT_BELOW_BYTES) {
+      // Without a serializer of the reply's own, Fastify adds a charset to the type of a text.
+      reply.serializer(String).send(body.toString());
+    } else reply.send(body);
+  }
+
+  #fail(thrown: unknown): void {
+    const endMs = this.#parts.clock.now();
+    const error: ShoalError = errorFrom(thrown);
+    this.#reply.header('server-timing', errorTiming(this.#receivedMs, this.#pending?.stamps, endMs));
+    this.#model.events.finished('v2', this.#receivedMs, endMs, error.code, undefined);
+    this.#reply.send(thrown);
+  }
+}
