@@ -41,6 +41,11 @@ export class Batch {
     this.bytes = bytes;
   }
 
+  /** Whether its members' rows are stacked. */
+  get batched(): boolean {
+    return this.#signature.batched;
+  }
+
   get info(): BatchInfo {
     return { rows: this.rows, requests: this.members.length, reason: this.reason };
   }

@@ -290,14 +290,8 @@ export class Batcher implements TokenUser {
   /** Decides for each member of a batch that gave no answers: it is tried again, or its caller gets the error. */
   #recover(slot: Slot, batch: Batch, failure: unknown): void {
     const members = batch.members.filter((member) => member.state === 'running');
-    if (failure instanceof RowsMismatch && this.#signature.batched) {
-      this.#signature = {
-        ...this.#signature,
-        inputs: this.#signature.inputs.map(withoutAxis),
-        outputs: this.#signature.outputs.map(withoutAxis),
-        batched: false,
-      };
-      this.#options.events.unbatchable(failure.message);
+    if (failure instanceof RowsMismatch && batch.batched) {
+      this.#stopBatching(failure.message);
       for (const member of members) this.#again(batch, [member]);
       return;
     }
@@ -320,6 +314,17 @@ export class Batcher implements TokenUser {
       this.#again(batch, members.slice(0, half));
       this.#again(batch, members.slice(half));
     }
+  }
+
+  #stopBatching(reason: string): void {
+    if (!this.#signature.batched) return;
+    this.#signature = {
+      ...this.#signature,
+      inputs: this.#signature.inputs.map(withoutAxis),
+      outputs: this.#signature.outputs.map(withoutAxis),
+      batched: false,
+    };
+    this.#options.events.unbatchable(reason);
   }
 
   #again(batch: Batch, group: readonly PendingRequest[]): void {

@@ -58,24 +58,20 @@ export class Lane {
   }
 
   /**
-   * Takes the next batch: a group that is tried again, or waiting requests in order until the next one would not fit
-   * into `maxRows`. The first is taken whatever its size.
+   * Takes the next batch: of a group that is tried again, or else of all, the waiting requests in order until the next
+   * one would not fit into `maxRows`. The first is taken whatever its size.
    */
   take(maxRows: number): PendingRequest[] {
-    const first = this.oldest();
-    if (first === undefined) return [];
     const taken: PendingRequest[] = [];
-    if (this.#retries.length > 0) {
-      for (const request of this.#retries.shift()!) if (request.state === 'queued') taken.push(request);
+    if (this.oldest() === undefined) return taken;
+    const group = this.#retries[0];
+    if (group !== undefined) {
+      // It fits as a whole, unless the model has turned out not to be batchable since.
+      const rest = group.slice(takeFrom(group, 0, maxRows, taken));
+      if (rest.length > 0) this.#retries[0] = rest;
+      else this.#retries.shift();
     } else {
-      let rows = 0;
-      for (; this.#head < this.#queue.length; this.#head++) {
-        const request = this.#queue[this.#head]!;
-        if (request.state !== 'queued') continue;
-        if (taken.length > 0 && rows + request.inputs.rows > maxRows) break;
-        taken.push(request);
-        rows += request.inputs.rows;
-      }
+      this.#head = takeFrom(this.#queue, this.#head, maxRows, taken);
       this.#tidy();
     }
     for (const request of taken) {
@@ -115,4 +111,18 @@ export class Lane {
     else return;
     this.#head = 0;
   }
+}
+
+/** Adds waiting requests of `queue` from `at` on to `taken`, up to `maxRows` rows. @returns where the next one stands. */
+function takeFrom(queue: readonly PendingRequest[], at: number, maxRows: number, taken: PendingRequest[]): number {
+  let rows = 0;
+  let next = at;
+  for (; next < queue.length; next++) {
+    const request = queue[next]!;
+    if (request.state !== 'queued') continue;
+    if (taken.length > 0 && rows + request.inputs.rows > maxRows) break;
+    taken.push(request);
+    rows += request.inputs.rows;
+  }
+  return next;
 }

@@ -40,7 +40,8 @@ export function decide(state: PolicyState): Decision {
   for (let i = 0; i < state.lanes.length; i++) {
     const view = state.lanes[i]!;
     if (view.rows === 0) continue;
-    const due = view.hasRetry || view.rows >= state.maxRows ? state.nowMs : view.oldestMs + state.windowMs;
+    const waits = state.batched && !view.hasRetry && view.rows < state.maxRows;
+    const due = waits ? view.oldestMs + state.windowMs : state.nowMs;
     if (due > state.nowMs) untilMs = Math.min(untilMs, due);
     else if (lane < 0 || view.oldestMs < state.lanes[lane]!.oldestMs) lane = i;
   }
