@@ -35,7 +35,7 @@ fi
 # cuDNN is opened when the first operator asks for it, so ldd does not see it.
 on_loader_path() {
   local dir
-  ldconfig -p 2>/dev/null | grep -F " $1 " | grep -q . && return
+  ldconfig -p 2>/dev/null | grep -cF "$1 " >/dev/null && return
   IFS=: read -ra dirs <<<"${LD_LIBRARY_PATH:-}"
   for dir in "${dirs[@]}"; do [[ -e $dir/$1 ]] && return; done
   return 1

@@ -12,6 +12,7 @@ binaries=node_modules/onnxruntime-node/bin/napi-v6/linux/x64
   exit 0
 }
 folder=$1/cuda
+rm -rf "$folder"
 mkdir -p "$folder/cudnn"
 cp "$binaries/libonnxruntime.so.1" "$folder/"
 

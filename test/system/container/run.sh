@@ -205,7 +205,7 @@ exercise() {
     -d '{"inputs":[{"name":"text","datatype":"BYTES","shape":[1],"data":["Wo ist bitte der nächste Bahnhof?"]}]}') || die "$kind: the first question"
   node -e 'const o=JSON.parse(process.argv[1]).outputs.find((o)=>o.name==="language");if(!/^(de|deu|ger|german)$/i.test(o.data[0]))throw new Error(process.argv[1])' "$answer" ||
     die "$kind: wrong answer: $answer"
-  curl -fsS "$url/metrics" | grep -q '^shoal_build_info{' || die "$kind: /metrics"
+  curl -fsS "$url/metrics" | grep -c '^shoal_build_info{' >/dev/null || die "$kind: /metrics"
   mapfile -t health < <(field 'c.Healthcheck.Test.slice(1).join("\n")')
   in_running "${health[@]}" >"$work/health.log" 2>&1 || die "$kind: the health check says unhealthy"
 
