@@ -1,0 +1,124 @@
+import { invalid } from '../errors.ts';
+import { quoteName } from '../tensor/json-text.ts';
+import type { JsonCursor } from './json-cursor.ts';
+import { skipScalar } from './json-skip-value.ts';
+
+/** What the parameters of a request say; undefined where they say nothing. */
+export interface RequestParameters {
+  binaryByDefault: boolean | undefined;
+  timeoutMs: number | undefined;
+  priority: number | undefined;
+}
+
+/** What the parameters of an input say. */
+export interface InputParameters {
+  /** What messages call the input. */
+  readonly what: string;
+  binarySize: number | undefined;
+}
+
+/** What the parameters of a requested output say. */
+export interface OutputParameters {
+  /** What messages call the output. */
+  readonly what: string;
+  binary: boolean | undefined;
+}
+
+/** What messages call something; not made before one is needed. */
+interface Named {
+  readonly what: string;
+}
+
+const REQUEST: Named = { what: 'the request' };
+
+/**
+ * Reads the value of the request parameter whose key the cursor read last (section 10 of the protocol digest).
+ * False when the value means nothing and is still to be skipped; it may have any form.
+ *
+ * @throws {ShoalError} INVALID_REQUEST for a value of the wrong type and for reserved names.
+ */
+export function readRequestParameter(json: JsonCursor, into: RequestParameters): boolean {
+  if (json.stringIs('binary_data_output')) into.binaryByDefault = readFlag(json, 'binary_data_output', REQUEST);
+  else if (json.stringIs('timeout')) {
+    // Microseconds; 0 stands for none.
+    const timeout = readCount(json, 'timeout', REQUEST);
+    into.timeoutMs = timeout === undefined || timeout === 0 ? undefined : timeout / 1000;
+  } else if (json.stringIs('priority')) into.priority = readCount(json, 'priority', REQUEST);
+  else if (json.stringIs('sequence_start')) readFlag(json, 'sequence_start', REQUEST);
+  else if (json.stringIs('sequence_end')) readFlag(json, 'sequence_end', REQUEST);
+  else if (json.stringIs('sequence_id')) {
+    if (json.peek('a value') === 0x22) json.scanString();
+    else readCount(json, 'sequence_id', REQUEST);
+  } else if (json.stringIs('headers') || json.stringIs('triton_enable_empty_final_response')) return false;
+  else {
+    const name = json.string();
+    if (name.startsWith('triton_'))
+      throw invalid(`parameter ${quoteName(name)} is reserved: names may not begin with triton_`);
+    const c = json.peek('a value');
+    if (c === 0x7b || c === 0x5b) {
+      throw invalid(
+        `parameter ${quoteName(name)} is an ${c === 0x7b ? 'object' : 'array'}, expected a string, number or boolean`,
+      );
+    }
+    skipScalar(json);
+  }
+  return true;
+}
+
+/** As {@link readRequestParameter}, for a parameter of an input. */
+export function readInputParameter(json: JsonCursor, into: InputParameters): boolean {
+  if (json.stringIs('binary_data_size')) {
+    const size = readCount(json, 'binary_data_size', into);
+    if (into.binarySize !== undefined) throw invalid(`${into.what} has binary_data_size twice`);
+    into.binarySize = size;
+    return true;
+  }
+  refuseSharedMemory(json, into);
+  return false;
+}
+
+/** As {@link readRequestParameter}, for a parameter of a requested output. */
+export function readOutputParameter(json: JsonCursor, into: OutputParameters): boolean {
+  if (json.stringIs('binary_data')) {
+    into.binary = readFlag(json, 'binary_data', into);
+    return true;
+  }
+  if (json.stringIs('classification')) {
+    const classes = readCount(json, 'classification', into);
+    if (classes !== undefined && classes > 0)
+      throw invalid(`${into.what} asks for classification, which is not supported`);
+    return true;
+  }
+  refuseSharedMemory(json, into);
+  return false;
+}
+
+function refuseSharedMemory(json: JsonCursor, where: Named): void {
+  const name = json.string();
+  if (name.startsWith('shared_memory_'))
+    throw invalid(`${where.what} has ${quoteName(name)}: shared memory is not supported`);
+}
+
+function readFlag(json: JsonCursor, key: string, where: Named): boolean | undefined {
+  const c = json.peek('a value');
+  if (c === 0x74) json.word('true');
+  else if (c === 0x66) json.word('false');
+  else if (c === 0x6e) json.word('null');
+  else throw invalid(`${key} of ${where.what} is ${json.excerpt()}, expected true or false`);
+  return c === 0x6e ? undefined : c === 0x74;
+}
+
+function readCount(json: JsonCursor, key: string, where: Named): number | undefined {
+  const c = json.peek('a value');
+  if (c === 0x6e) {
+    json.word('null');
+    return undefined;
+  }
+  const start = json.pos;
+  const value = c === 0x2d || (c >= 0x30 && c <= 0x39) ? json.integer() : undefined;
+  if (value === undefined || value < 0 || value === Number.POSITIVE_INFINITY) {
+    json.pos = start;
+    throw invalid(`${key} of ${where.what} is ${json.excerpt()}, expected an integer of 0 or more`);
+  }
+  return value;
+}

@@ -1,0 +1,143 @@
+import { invalid, type ShoalError } from '../errors.ts';
+import type { JsonArrayWalk } from './json-array.ts';
+import { hexDigit, shortEscape, syntaxError } from './json-text.ts';
+import { utf8SequenceLength } from './utf8.ts';
+
+/**
+ * Reads BYTES elements (strings) of a JSON array into their wire form, a length of four bytes and UTF-8 each;
+ * resumable at any character, since one string may be as long as the whole body.
+ */
+export class JsonStringReader {
+  readonly #walk: JsonArrayWalk;
+  readonly #out: Buffer;
+  /** Where the next byte goes. */
+  #at = 0;
+  /** Where the length of the string being read goes; −1 between strings. */
+  #lengthAt = -1;
+
+  /** @param out must hold as many bytes as the text of the array and one more per element. */
+  constructor(walk: JsonArrayWalk, out: Buffer) {
+    this.#walk = walk;
+    this.#out = out;
+  }
+
+  /** The wire form of all strings, in memory not much larger. */
+  finish(): Buffer {
+    const written = this.#out.subarray(0, this.#at);
+    return this.#out.length > 2 * this.#at + 4096 ? Buffer.from(written) : written;
+  }
+
+  /**
+   * Reads until the array ends or the walk reaches `stop`.
+   *
+   * @throws {ShoalError} INVALID_REQUEST for anything but strings, and for strings that are not valid UTF-8,
+   * have half a surrogate pair or a NUL (ONNX Runtime for Node would cut them there).
+   */
+  read(stop: number): void {
+    const walk = this.#walk;
+    if (this.#lengthAt >= 0 && !this.#readString(stop)) return;
+    while (walk.toElement(stop)) {
+      const { text, pos } = walk;
+      if (text.bytes[pos] !== 0x22) throw walk.wrongElement('a string (BYTES)');
+      this.#lengthAt = this.#at;
+      this.#at += 4;
+      walk.pos = pos + 1;
+      if (!this.#readString(stop)) return;
+    }
+  }
+
+  /** Goes on with the string at the walk's position; false when `stop` came first. */
+  #readString(stop: number): boolean {
+    const walk = this.#walk;
+    const { bytes, end } = walk.text;
+    const out = this.#out;
+    const limit = Math.min(stop, end);
+    let pos = walk.pos;
+    let at = this.#at;
+    while (pos < limit) {
+      const c = bytes[pos]!;
+      if (c === 0x22) {
+        out.writeUInt32LE(at - this.#lengthAt - 4, this.#lengthAt);
+        this.#at = at;
+        this.#lengthAt = -1;
+        walk.pauseAfterElement(pos + 1, walk.index + 1);
+        return true;
+      }
+      if (c < 0x20) throw syntaxError(walk.text, pos, 'no control character in a string');
+      if (c === 0x5c) {
+        walk.pos = pos;
+        this.#at = at;
+        this.#readEscape();
+        pos = walk.pos;
+        at = this.#at;
+      } else if (c < 0x80) {
+        out[at++] = c;
+        pos++;
+      } else {
+        const length = utf8SequenceLength(bytes, pos, end);
+        if (length === 0) throw this.#wrongString('is not valid UTF-8');
+        for (let i = 0; i < length; i++) out[at++] = bytes[pos++]!;
+      }
+    }
+    walk.pos = pos;
+    this.#at = at;
+    if (pos >= end) throw syntaxError(walk.text, end, `the rest of a string in the data of ${walk.target.what}`);
+    return false;
+  }
+
+  #readEscape(): void {
+    const walk = this.#walk;
+    const { text, pos } = walk;
+    const c = pos + 1 < text.end ? text.bytes[pos + 1]! : 0;
+    if (c !== 0x75) {
+      const plain = shortEscape(c);
+      if (plain === 0) throw syntaxError(text, pos, 'an escape sequence of JSON');
+      this.#out[this.#at++] = plain;
+      walk.pos = pos + 2;
+      return;
+    }
+    let code = readHex(walk, pos + 2);
+    walk.pos = pos + 6;
+    if (code === 0) throw this.#wrongString('has a NUL character, which ONNX Runtime cannot take');
+    if (code >= 0xd800 && code <= 0xdfff) {
+      const paired = code < 0xdc00 && text.bytes[pos + 6] === 0x5c && text.bytes[pos + 7] === 0x75;
+      const low = paired ? readHex(walk, pos + 8) : 0;
+      if (low < 0xdc00 || low > 0xdfff) throw this.#wrongString('has half of a surrogate pair');
+      walk.pos = pos + 12;
+      code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
+    }
+    this.#at = writeUtf8(this.#out, this.#at, code);
+  }
+
+  #wrongString(what: string): ShoalError {
+    return invalid(`element ${this.#walk.index} of ${this.#walk.target.what} ${what}`);
+  }
+}
+
+function readHex(walk: JsonArrayWalk, pos: number): number {
+  const { text } = walk;
+  let code = 0;
+  for (let i = pos; i < pos + 4; i++) {
+    const digit = i < text.end ? hexDigit(text.bytes[i]!) : -1;
+    if (digit < 0) throw syntaxError(text, i, 'four hexadecimal digits after \\u');
+    code = code * 16 + digit;
+  }
+  return code;
+}
+
+function writeUtf8(out: Uint8Array, at: number, code: number): number {
+  if (code < 0x80) out[at++] = code;
+  else {
+    if (code < 0x800) out[at++] = 0xc0 | (code >> 6);
+    else {
+      if (code < 0x10000) out[at++] = 0xe0 | (code >> 12);
+      else {
+        out[at++] = 0xf0 | (code >> 18);
+        out[at++] = 0x80 | ((code >> 12) & 0x3f);
+      }
+      out[at++] = 0x80 | ((code >> 6) & 0x3f);
+    }
+    out[at++] = 0x80 | (code & 0x3f);
+  }
+  return at;
+}
