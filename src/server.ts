@@ -1,12 +1,11 @@
-import { Server as NetServer } from 'node:net';
+import { Server as NetServer, type Socket } from 'node:net';
 import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
 import { monotonicMs } from './clock.ts';
 import type { Config, ConfigInput } from './config.ts';
-import { addMetricsRoute } from './http/app.ts';
+import { addMetricsOnly } from './http/app.ts';
 import { answerClientError } from './http/client-error.ts';
 import { handleError } from './http/replies.ts';
 import { requestIds } from './http/request-id.ts';
-import { Routes } from './http/routes.ts';
 import { type InferResult, Service, type ServiceDeps } from './service.ts';
 import type { InferOptions, ModelSummary } from './serving/model-version.ts';
 import type { Tensor } from './tensor/tensor.ts';
@@ -79,12 +78,9 @@ export async function createServer(
   const limits = { ...LIMITS, ...deps.limits };
   const app = createApp(service, limits);
   app.register(service.plugin);
+  const sockets = trackSockets(app);
   const metricsApp = config.metricsPort === undefined ? undefined : createApp(service, limits);
-  if (metricsApp !== undefined) {
-    const routes = new Routes(metricsApp);
-    addMetricsRoute(routes, service);
-    routes.finish();
-  }
+  if (metricsApp !== undefined) addMetricsOnly(metricsApp, service);
 
   let metricsUrl: string | undefined;
   let closed: Promise<void> | undefined;
@@ -93,7 +89,7 @@ export async function createServer(
     if (app.server.listening) {
       await sleep(config.drainDelayMs);
       service.closeConnections();
-      await drainConnections(app, config.drainTimeoutMs);
+      await drainConnections(app, sockets, config.drainTimeoutMs);
     }
     await service.drain();
     app.server.closeAllConnections();
@@ -135,10 +131,17 @@ function createApp(service: Service, limits: ConnectionLimits): FastifyInstance 
     keepAliveTimeout: limits.keepAliveTimeoutMs,
     requestTimeout: limits.requestTimeoutMs,
     routerOptions: { maxParamLength: MAX_NAME_LENGTH },
-    http: { headersTimeout: limits.headersTimeoutMs, connectionsCheckingInterval: limits.checkMs },
+    http: {
+      headersTimeout: limits.headersTimeoutMs,
+      connectionsCheckingInterval: limits.checkMs,
+      // Node would refuse such a request without a word; the routes' own check says why, as for every error.
+      requireHostHeader: false,
+    },
     clientErrorHandler: answerClientError,
     frameworkErrors: handleError,
   });
+  // For the same reason.
+  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
   if (service.logger.isLevelEnabled('debug')) {
     app.addHook('onResponse', (request, reply, done) => {
       const { id, method, url, headers } = request;
@@ -164,12 +167,22 @@ async function listen(app: FastifyInstance, host: string, port: number): Promise
   return `http://${host.includes(':') ? `[${host}]` : host}:${bound}`;
 }
 
+/** The open connections of an app, kept up to date. */
+function trackSockets(app: FastifyInstance): ReadonlySet<Socket> {
+  const sockets: Set<Socket> = new Set();
+  app.server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  return sockets;
+}
+
 /**
  * Stops accepting and waits until all connections are gone. `http.Server.close` would cut idle ones at once, with
  * requests that are on their way; so only the listening socket is closed, answers close their connections, and who
  * stays idle is closed after a moment.
  */
-async function drainConnections(app: FastifyInstance, timeoutMs: number): Promise<void> {
+async function drainConnections(app: FastifyInstance, sockets: Iterable<Socket>, timeoutMs: number): Promise<void> {
   const { server } = app;
   const start = monotonicMs();
   const allClosed = new Promise<void>((resolve) => {
@@ -177,7 +190,11 @@ async function drainConnections(app: FastifyInstance, timeoutMs: number): Promis
   });
   const tick = setInterval(() => {
     const elapsedMs = monotonicMs() - start;
-    if (elapsedMs > Math.min(IDLE_GRACE_MS, timeoutMs)) server.closeIdleConnections();
+    if (elapsedMs > Math.min(IDLE_GRACE_MS, timeoutMs)) {
+      server.closeIdleConnections();
+      // Node counts a connection that was never used as busy.
+      for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
+    }
     if (elapsedMs > timeoutMs) server.closeAllConnections();
   }, DRAIN_CHECK_MS);
   await allClosed;

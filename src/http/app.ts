@@ -1,10 +1,11 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ShoalError } from '../errors.ts';
-import { refuseCrossOrigin } from './cross-origin.ts';
 import { renderPage } from './page.ts';
 import type { HttpParts } from './parts.ts';
 import { handleError, sendJson } from './replies.ts';
+import { refuseHead } from './request-head.ts';
 import { Routes } from './routes.ts';
+import { errorTiming } from './server-timing.ts';
 import { addV1Routes } from './v1.ts';
 import { addV2Routes } from './v2.ts';
 
@@ -34,26 +35,23 @@ export function addRoutes(app: FastifyInstance, given: Omit<HttpParts, 'received
     headers['content-type'] = undefined;
     if (headers['x-request-id'] !== undefined) reply.header('x-request-id', request.id);
     if (parts.isDraining()) reply.header('connection', 'close');
-    const encoding = headers['content-encoding'];
-    if (encoding !== undefined && encoding !== '' && encoding !== 'identity') {
-      done(
-        new ShoalError(
-          'UNSUPPORTED_ENCODING',
-          `request bodies must not be compressed; this one has Content-Encoding ${encoding}`,
-        ),
-      );
-      return;
-    }
     try {
-      refuseCrossOrigin(headers.origin, headers.host);
+      if (request.is404) throw nothingAt(request);
+      refuseHead(request.raw);
       done();
     } catch (error) {
       done(error as ShoalError);
     }
   });
-  app.setErrorHandler(handleError);
+  app.setErrorHandler((thrown, request, reply) => {
+    if (!reply.hasHeader('server-timing')) {
+      reply.header('server-timing', errorTiming(parts.receivedMs(request), undefined, clock.now()));
+    }
+    handleError(thrown, request, reply);
+  });
+  // Who comes here has been refused by the hook above, before the body was read.
   app.setNotFoundHandler((request) => {
-    throw new ShoalError('NOT_FOUND', `there is nothing at ${request.method} ${request.url.split('?')[0]}`);
+    throw nothingAt(request);
   });
 
   const routes = new Routes(app);
@@ -71,8 +69,23 @@ export function addRoutes(app: FastifyInstance, given: Omit<HttpParts, 'received
   routes.finish();
 }
 
+function nothingAt({ method, url }: FastifyRequest): ShoalError {
+  return new ShoalError('NOT_FOUND', `there is nothing at ${method} ${url.split('?')[0]}`);
+}
+
+/** Adds `GET /metrics` alone to an app of its own. */
+export function addMetricsOnly(app: FastifyInstance, parts: Pick<HttpParts, 'metrics'>): void {
+  app.setErrorHandler(handleError);
+  app.setNotFoundHandler((request) => {
+    throw nothingAt(request);
+  });
+  const routes = new Routes(app);
+  addMetricsRoute(routes, parts);
+  routes.finish();
+}
+
 /** `GET /metrics` in Prometheus' text format. */
-export function addMetricsRoute(routes: Routes, { metrics }: Pick<HttpParts, 'metrics'>): void {
+function addMetricsRoute(routes: Routes, { metrics }: Pick<HttpParts, 'metrics'>): void {
   routes.add('GET', '/metrics', async (_request, reply) => {
     const text = await metrics.registry.metrics();
     return reply.header('content-type', metrics.registry.contentType).send(Buffer.from(text));

@@ -1,4 +1,4 @@
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 
 /** One who wants to know when its client has left. */
@@ -11,12 +11,13 @@ const WAITING = Symbol('shoal.waiting');
 type WatchedSocket = Socket & { [WAITING]?: Set<Leaver> };
 
 /**
- * Has `leaver.left()` called when the connection of `response` is closed while it waits. One listener serves a
+ * Has `leaver.left()` called when the connection of `request` is closed while it waits. One listener serves a
  * connection for its whole life, since adding one for each of its requests would cost more than all the rest of it.
  */
-export function watchLeaver(response: ServerResponse, leaver: Leaver): void {
-  const socket = response.socket as WatchedSocket | null;
-  if (socket === null || socket.destroyed) {
+export function watchLeaver(request: IncomingMessage, leaver: Leaver): void {
+  // Not the response's socket: it has none yet when its request was sent before the one before it was answered.
+  const socket: WatchedSocket = request.socket;
+  if (socket.destroyed) {
     leaver.left();
     return;
   }
@@ -33,6 +34,6 @@ export function watchLeaver(response: ServerResponse, leaver: Leaver): void {
 }
 
 /** Ends what {@link watchLeaver} began. */
-export function forgetLeaver(response: ServerResponse, leaver: Leaver): void {
-  (response.socket as WatchedSocket | null)?.[WAITING]?.delete(leaver);
+export function forgetLeaver(request: IncomingMessage, leaver: Leaver): void {
+  (request.socket as WatchedSocket)[WAITING]?.delete(leaver);
 }

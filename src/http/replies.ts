@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type ErrorCode, ShoalError, STATUS, toShoalError } from '../errors.ts';
+import { hasMuchToCome, lingeringBody } from './linger.ts';
 
 /** `application/json` without parameters: some clients compare the header for equality. */
 export const JSON_TYPE = 'application/json';
@@ -20,14 +21,25 @@ export function sendError(reply: FastifyReply, error: ShoalError, extra: object 
   reply.header(ERROR_CODE_HEADER, error.code).header('x-request-id', reply.request.id);
   if (error.retryAfterSeconds !== undefined) reply.header('retry-after', String(error.retryAfterSeconds));
   if (error.code === 'UNSUPPORTED_ENCODING') reply.header('accept-encoding', 'identity');
-  return sendJson(reply, STATUS[error.code], { error: error.message, ...extra });
+  const body = { error: error.message, ...extra };
+  const { raw } = reply.request;
+  if (!hasMuchToCome(raw)) return sendJson(reply, STATUS[error.code], body);
+  const bytes = Buffer.from(JSON.stringify(body));
+  return reply
+    .code(STATUS[error.code])
+    .header('content-type', JSON_TYPE)
+    .header('content-length', String(bytes.length))
+    .header('connection', 'close')
+    .send(lingeringBody(bytes, raw));
 }
 
-/** What is known of Fastify's own errors; their texts are replaced by ours. */
-const FASTIFY_CODES: Readonly<Record<string, readonly [ErrorCode, string]>> = {
+/** What is known of Fastify's and Node's own errors; their texts are replaced by ours. */
+const KNOWN_CODES: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   FST_ERR_CTP_BODY_TOO_LARGE: ['BODY_TOO_LARGE', 'the request body is larger than this server takes'],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: ['INVALID_REQUEST', 'the request body is not as long as Content-Length says'],
   FST_ERR_BAD_URL: ['INVALID_REQUEST', 'the path of the URL is not well-formed'],
+  // The client left while its body was being read.
+  ECONNRESET: ['CANCELLED', 'the caller left'],
   FST_ERR_MAX_PARAM_LENGTH: ['MODEL_NOT_FOUND', 'the name in the path is too long for any model'],
 };
 
@@ -35,7 +47,7 @@ const FASTIFY_CODES: Readonly<Record<string, readonly [ErrorCode, string]>> = {
 export function errorFrom(thrown: unknown): ShoalError {
   if (thrown instanceof ShoalError) return thrown;
   if (thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string') {
-    const known = FASTIFY_CODES[thrown.code];
+    const known = KNOWN_CODES[thrown.code];
     if (known !== undefined) return new ShoalError(known[0], known[1]);
     const status = 'statusCode' in thrown ? Number(thrown.statusCode) : 500;
     if (status >= 400 && status < 500) return new ShoalError('INVALID_REQUEST', thrown.message);

@@ -4,7 +4,7 @@ import { sendError } from './replies.ts';
 
 type Handler = (request: FastifyRequest, reply: FastifyReply) => unknown;
 
-const METHODS: readonly HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+const METHODS: readonly HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE'];
 
 /**
  * Routes with what HTTP asks for beside them: every path also with a trailing slash, and 405 with `Allow` for the
@@ -37,13 +37,15 @@ export class Routes {
         method: METHODS.filter((method) => !known.has(method)),
         url,
         exposeHeadRoute: false,
-        handler: (request, reply) => {
+        // Before the body is read.
+        onRequest: (request, reply) => {
           reply.header('allow', allow);
-          return sendError(
+          sendError(
             reply,
             new ShoalError('METHOD_NOT_ALLOWED', `${request.method} is not allowed here, only ${allow}`),
           );
         },
+        handler: () => {},
       });
     }
   }

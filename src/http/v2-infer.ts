@@ -61,9 +61,9 @@ export class InferExchange {
       outputs: call.outputs?.map((output) => output.name),
       queueTimeoutMs: call.timeoutMs,
     });
-    watchLeaver(this.#reply.raw, this);
+    watchLeaver(this.#request.raw, this);
     this.#pending.onSettled((error, answer) => {
-      forgetLeaver(this.#reply.raw, this);
+      forgetLeaver(this.#request.raw, this);
       if (answer === undefined) this.#fail(error);
       else this.#answer(answer);
     });
@@ -98,6 +98,7 @@ export class InferExchange {
     const reply = this.#reply;
     const endMs = clock.now();
     reply.header('content-type', contentType);
+    this.#closeWhenDraining();
     if (headerLength !== undefined) reply.header(HEADER_LENGTH, String(headerLength));
     reply.header('server-timing', serverTiming(answer, endMs, clock.now() - this.#receivedMs));
     this.#model.events.finished('v2', this.#receivedMs, endMs, undefined, answer.stamps);
@@ -112,6 +113,27 @@ export class InferExchange {
     const error: ShoalError = errorFrom(thrown);
     this.#reply.header('server-timing', errorTiming(this.#receivedMs, this.#pending?.stamps, endMs));
     this.#model.events.finished('v2', this.#receivedMs, endMs, error.code, undefined);
+    this.#closeWhenDraining();
     this.#reply.send(thrown);
   }
+
+  /** Draining may have begun while the request waited; its client must not send another one after the answer. */
+  #closeWhenDraining(): void {
+    if (this.#parts.isDraining()) this.#reply.header('connection', 'close');
+  }
+}
+
+/**
+ * Counts a request that was refused before its {@link InferExchange} began: by its headers, its size, or because the
+ * client left while it sent the body. An exchange counts by itself, and leaves its timing behind.
+ */
+export function countEarlyError(
+  { clock, receivedMs }: HttpParts,
+  model: ModelVersion,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  thrown: unknown,
+): void {
+  if (reply.hasHeader('server-timing')) return;
+  model.events.finished('v2', receivedMs(request), clock.now(), errorFrom(thrown).code, undefined);
 }

@@ -7,7 +7,7 @@ import type { HttpParts } from './parts.ts';
 import { sendError, sendJson } from './replies.ts';
 import type { Routes } from './routes.ts';
 import { versionStatistics } from './statistics.ts';
-import { InferExchange } from './v2-infer.ts';
+import { countEarlyError, InferExchange } from './v2-infer.ts';
 
 /** Extensions of the protocol that work; clients choose what they call by this list. */
 const EXTENSIONS = ['binary_tensor_data', 'model_configuration', 'parameters', 'statistics'] as const;
@@ -76,6 +76,14 @@ export function addV2Routes(routes: Routes, parts: HttpParts): void {
           } catch (error) {
             done(error as ShoalError);
           }
+        },
+        onError: (request, reply, error, done) => {
+          try {
+            countEarlyError(parts, find(request), request, reply, error);
+          } catch {
+            // The model is unknown, and its name must not become a label.
+          }
+          done();
         },
       },
     );
