@@ -11,6 +11,11 @@ export interface WireResponse {
   readonly body: string;
 }
 
+interface ResponseOptions {
+  readonly head?: boolean;
+  readonly interim?: boolean;
+}
+
 /** The end of a connection while more was expected. `received` is what had come that was no whole response. */
 export class ConnectionEnded extends Error {
   override name = 'ConnectionEnded';
@@ -64,15 +69,15 @@ export class WireConnection {
    * The next response, which must have a Content-Length, as all of Shoal's have.
    *
    * @param options.head whether it answers a HEAD request, so that no body follows.
+   * @param options.interim whether an interim response (1xx) counts.
    * @throws {ConnectionEnded}
    */
-  async response({ head = false }: { readonly head?: boolean } = {}): Promise<WireResponse> {
+  async response({ head = false, interim = false }: ResponseOptions = {}): Promise<WireResponse> {
     for (;;) {
       const parsed = parseResponse(this.#received, head);
       if (parsed !== undefined) {
         this.#received = this.#received.subarray(parsed.bytes);
-        // An interim response is not the answer.
-        if (parsed.response.status >= 200) return parsed.response;
+        if (interim || parsed.response.status >= 200) return parsed.response;
         continue;
       }
       if (this.#ended) throw new ConnectionEnded(this.#received.toString('latin1'));

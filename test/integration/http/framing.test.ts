@@ -1,0 +1,214 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { add2, ident, loopHang } from '../../support/models.ts';
+import { expectError, parseReply, type Scope, useServer } from '../../support/server.ts';
+import { exchange, requestBytes, WireConnection, type WireResponse } from '../../support/wire.ts';
+
+/** How requests arrive: in pieces, behind one another, with odd or broken framing. */
+
+const INFER = '/v2/models/ident/infer';
+const x = (...data: number[]): string =>
+  JSON.stringify({ inputs: [{ name: 'x', datatype: 'FP32', shape: [1, data.length], data }] });
+const trips = (count: number): string =>
+  JSON.stringify({ inputs: [{ name: 'trips', datatype: 'INT64', shape: [1], data: [count] }] });
+const chunked = (pieces: readonly string[], end = '0\r\n\r\n'): string =>
+  `POST ${INFER} HTTP/1.1\r\nHost: shoal.test\r\nTransfer-Encoding: chunked\r\n\r\n${pieces
+    .map((piece) => `${Buffer.byteLength(piece).toString(16)};part=1\r\n${piece}\r\n`)
+    .join('')}${end}`;
+
+const dataOf = (response: WireResponse): unknown => {
+  assert.equal(response.status, 200, response.body);
+  return JSON.parse(response.body).outputs[0].data;
+};
+
+/** Checks an error that came over the wire. */
+const refused = (
+  { status, headers, body }: WireResponse,
+  code: Parameters<typeof expectError>[1],
+  text = /./,
+): void => {
+  expectError({ status, headers, body: Buffer.from(body) }, code, text);
+};
+
+describe('framing', () => {
+  const running = useServer(() => ({ ident: ident('FP32'), add2: add2(), slow: loopHang() }));
+
+  const open = async (scope: Scope): Promise<WireConnection> => {
+    const connection = await WireConnection.open(running().port);
+    scope.after(async () => connection.close());
+    return connection;
+  };
+
+  it('case 66: a body in chunks, with extensions and trailers', async (t) => {
+    const connection = await open(t);
+    const body = x(1, 2, 3);
+    await connection.send(chunked([body]));
+    assert.deepEqual(dataOf(await connection.response()), [1, 2, 3]);
+    await connection.send(chunked([...body], '0\r\nX-Sum: 1\r\nOther: 2\r\n\r\n'));
+    assert.deepEqual(dataOf(await connection.response()), [1, 2, 3]);
+    await connection.send(requestBytes('GET', '/v2/health/live'));
+    assert.equal((await connection.response()).status, 200);
+  });
+
+  it('requests that arrive byte by byte', async (t) => {
+    const connection = await open(t);
+    for (const bytes of [requestBytes('POST', INFER, x(4, 5)), chunked([x(4, 5)])]) {
+      for (const byte of bytes) await connection.send(byte);
+      assert.deepEqual(dataOf(await connection.response()), [4, 5]);
+    }
+  });
+
+  it('requests that arrive in one piece are answered in their order, however long each takes', async (t) => {
+    const connection = await open(t);
+    const requests = [
+      requestBytes('POST', '/v2/models/slow/infer', trips(50_000)),
+      requestBytes('POST', INFER, x(1)),
+      requestBytes('GET', '/v2/models/nope'),
+      chunked([x(2)]),
+      requestBytes('HEAD', '/v2'),
+      requestBytes('POST', '/v2/models/slow/infer', trips(7)),
+    ];
+    await connection.send(requests.join(''));
+    assert.deepEqual(dataOf(await connection.response()), [50_000]);
+    assert.deepEqual(dataOf(await connection.response()), [1]);
+    refused(await connection.response(), 'MODEL_NOT_FOUND');
+    assert.deepEqual(dataOf(await connection.response()), [2]);
+    assert.equal((await connection.response({ head: true })).status, 200);
+    assert.deepEqual(dataOf(await connection.response()), [7]);
+  });
+
+  it('requests behind one another on many connections share runs', async (t) => {
+    const before = await running().statistics('ident');
+    const connections = await Promise.all(Array.from({ length: 8 }, () => open(t)));
+    const perConnection = 16;
+    await Promise.all(
+      connections.map(async (connection, c) => {
+        const numbers = Array.from({ length: perConnection }, (_, i) => 100 * c + i);
+        await connection.send(numbers.map((n) => requestBytes('POST', INFER, x(n))).join(''));
+        for (const n of numbers) assert.deepEqual(dataOf(await connection.response()), [n]);
+      }),
+    );
+    const after = await running().statistics('ident');
+    const requests = connections.length * perConnection;
+    assert.equal(after.inference_count - before.inference_count, requests);
+    assert.ok(after.execution_count - before.execution_count < requests / 4);
+  });
+
+  it('a client that asks first is told to continue', async (t) => {
+    const connection = await open(t);
+    const body = x(9);
+    const head = requestBytes('POST', INFER, body, { expect: '100-continue' }).slice(0, -body.length);
+    await connection.send(head);
+    assert.equal((await connection.response({ interim: true })).status, 100);
+    await connection.send(body);
+    assert.deepEqual(dataOf(await connection.response()), [9]);
+  });
+
+  it('an expectation that is not known is refused', async () => {
+    const bytes = requestBytes('POST', INFER, x(9), { expect: 'the unexpected' });
+    refused(await exchange(running().port, bytes), 'INVALID_REQUEST', /the unexpected/);
+  });
+
+  it('a request without Host is refused, except in HTTP/1.0', async (t) => {
+    refused(await exchange(running().port, 'GET /v2 HTTP/1.1\r\n\r\n'), 'INVALID_REQUEST', /Host/);
+    const old = await open(t);
+    await old.send('GET /v2/health/live HTTP/1.0\r\n\r\n');
+    const response = await old.response();
+    assert.equal(response.status, 200);
+    assert.equal(response.headers['connection'], 'close');
+    assert.equal(await old.ended(), '');
+  });
+
+  it('a request whose length is not clear is refused and ends the connection', async (t) => {
+    const head = `POST ${INFER} HTTP/1.1\r\nHost: shoal.test\r\n`;
+    const body = x(1);
+    const inChunks = `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
+    for (const bytes of [
+      `${head}Content-Length: ${body.length}\r\nTransfer-Encoding: chunked\r\n\r\n${inChunks}`,
+      `${head}Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n${inChunks}`,
+      `${head}Content-Length: ${body.length}\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+      `${head}Content-Length: ${body.length}\r\nContent-Length: ${body.length + 1}\r\n\r\n${body}`,
+      `${head}Content-Length: ${body.length}, ${body.length}\r\n\r\n${body}`,
+      `${head}Content-Length: +${body.length}\r\n\r\n${body}`,
+      `${head}Content-Length: 0x10\r\n\r\n${body}`,
+      `${head}Content-Length: -1\r\n\r\n${body}`,
+      `${head}Transfer-Encoding: gzip\r\n\r\n${body}`,
+      `${head}Transfer-Encoding: xchunked\r\n\r\n${inChunks}`,
+      `${head}Transfer-Encoding: chunked, identity\r\n\r\n${inChunks}`,
+      `${head}Transfer-Encoding: chunked\r\n\r\nzz\r\n${body}\r\n0\r\n\r\n`,
+      `${head}Transfer-Encoding: chunked\r\n\r\n-1\r\n${body}\r\n0\r\n\r\n`,
+      `${head}Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n${body}`,
+      `${head}Transfer-Encoding: chunked\r\n\r\n1\r\n${body}\r\n0\r\n\r\n`,
+    ]) {
+      const connection = await open(t);
+      await connection.send(bytes);
+      refused(await connection.response(), 'INVALID_REQUEST');
+      assert.equal(await connection.ended(), '', bytes);
+    }
+  });
+
+  it('a transfer coding that is not undone is refused, not ignored', async () => {
+    const bytes = chunked([x(1)]).replace('chunked', 'gzip, chunked');
+    refused(await exchange(running().port, bytes), 'UNSUPPORTED_ENCODING', /Transfer-Encoding.*gzip/);
+  });
+
+  it('what is no HTTP is refused in JSON and ends the connection', async (t) => {
+    for (const bytes of [
+      'hello\r\n\r\n',
+      'GET /v2 HTTP/9.9\r\nHost: x\r\n\r\n',
+      'GET /v2 HTTP/1.1\nHost: x\n\n',
+      'GET /v2 HTTP/1.1\r\nHost: x\r\nBad Header: 1\r\n\r\n',
+      'GET /v2 HTTP/1.1\r\nHost : x\r\n\r\n',
+      'GET /v2 HTTP/1.1\r\nHost: x\r\nA: b\r\n folded\r\n\r\n',
+      'GET /v2/a b HTTP/1.1\r\nHost: x\r\n\r\n',
+      'GET /v2/\0 HTTP/1.1\r\nHost: x\r\n\r\n',
+      'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
+      Buffer.from('16030100a5010000a10303', 'hex'),
+    ]) {
+      const connection = await open(t);
+      await connection.send(bytes);
+      refused(await connection.response(), 'INVALID_REQUEST', /well-formed/);
+      assert.equal(await connection.ended(), '');
+    }
+  });
+
+  it('nonsense behind a good request does not take its answer', async (t) => {
+    const connection = await open(t);
+    await connection.send(`${requestBytes('POST', '/v2/models/slow/infer', trips(20_000))}nonsense\r\n\r\n`);
+    assert.deepEqual(dataOf(await connection.response()), [20_000]);
+    refused(await connection.response(), 'INVALID_REQUEST', /well-formed/);
+    assert.equal(await connection.ended(), '');
+  });
+
+  it('a body on a request that has none by its nature does no harm', async (t) => {
+    const connection = await open(t);
+    await connection.send(requestBytes('GET', '/v2/health/live', 'a body'));
+    assert.equal((await connection.response()).status, 200);
+    await connection.send(requestBytes('POST', INFER, x(1)));
+    assert.deepEqual(dataOf(await connection.response()), [1]);
+  });
+
+  it('targets in absolute form and unusual methods', async () => {
+    const { port } = running();
+    assert.equal((await exchange(port, requestBytes('GET', `http://shoal.test:${port}/v2/health/live`))).status, 200);
+    refused(await exchange(port, requestBytes('OPTIONS', '*')), 'METHOD_NOT_ALLOWED');
+    refused(await exchange(port, requestBytes('PROPFIND', '/v2')), 'NOT_FOUND');
+    const upgrade = { connection: 'Upgrade', upgrade: 'websocket' };
+    assert.equal((await exchange(port, requestBytes('GET', '/v2/health/live', '', upgrade))).status, 200);
+  });
+
+  it('the id of a request is carried, or made', async () => {
+    const id = 'abc-123/é'.normalize();
+    const answer = await running().get('/nowhere', { 'x-request-id': 'abc-123' });
+    assert.equal(answer.headers['x-request-id'], 'abc-123');
+    const other = await running().get('/nowhere', { 'x-request-id': Buffer.from(id).toString('latin1') });
+    assert.match(String(other.headers['x-request-id']), /^[0-9a-f]{8}-[0-9a-z]+$/);
+    const reply = await running().infer('ident', x(1), { 'x-request-id': 'mine' });
+    assert.equal(reply.headers['x-request-id'], 'mine');
+    assert.deepEqual(parseReply(reply).outputs[0]!.data, [1]);
+  });
+
+  it('none of this was a failure of the server', () => {
+    assert.deepEqual(running().logged, []);
+  });
+});
