@@ -1,5 +1,5 @@
 import { Server as NetServer, type Socket } from 'node:net';
-import { type FastifyBaseLogger, type FastifyInstance, fastify, LogController } from 'fastify';
+import { type FastifyInstance, fastify } from 'fastify';
 import { monotonicMs } from './clock.ts';
 import type { Config, ConfigInput } from './config.ts';
 import { addMetricsOnly } from './http/app.ts';
@@ -119,12 +119,9 @@ export async function createServer(
 }
 
 function createApp(service: Service, limits: ConnectionLimits): FastifyInstance {
-  const app: FastifyInstance = fastify({
-    // As the general type, so that the instance has Fastify's general type, too.
-    loggerInstance: service.logger as FastifyBaseLogger,
-    logController: new LogController({ disableRequestLogging: true }),
-    // A child logger per request costs more than many a request; what is logged names its request itself.
-    childLoggerFactory: (logger) => logger,
+  const app = fastify({
+    // Fastify's logging costs each request two listeners and a child logger; what Shoal logs names its request itself.
+    logger: false,
     genReqId: requestIds(),
     return503OnClosing: false,
     forceCloseConnections: false,
@@ -138,7 +135,7 @@ function createApp(service: Service, limits: ConnectionLimits): FastifyInstance 
       requireHostHeader: false,
     },
     clientErrorHandler: answerClientError,
-    frameworkErrors: handleError,
+    frameworkErrors: (error, request, reply) => handleError(error, request, reply, service.logger),
   });
   // For the same reason.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));

@@ -139,14 +139,15 @@ export class Service {
   };
 
   /** @internal */
-  httpParts(): Omit<HttpParts, 'receivedMs'> {
-    const { config, clock, registry, metrics, build } = this;
+  httpParts(): HttpParts {
+    const { config, clock, registry, metrics, build, logger } = this;
     return {
       config,
       clock,
       registry,
       metrics,
       build,
+      logger,
       notReady: () => this.notReady(),
       isDraining: () => this.#closesConnections,
     };

@@ -278,8 +278,9 @@ export class Batcher implements TokenUser {
   }
 
   #answer(batch: Batch, answers: readonly Tensor[][], result: RunResult): void {
-    const { info } = batch;
-    for (const [i, member] of batch.members.entries()) {
+    const { info, members } = batch;
+    for (let i = 0; i < members.length; i++) {
+      const member = members[i]!;
       if (member.state === 'settled') continue;
       member.stamps.computeStartMs = result.computeStartMs;
       member.stamps.computeEndMs = result.computeEndMs;

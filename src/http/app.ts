@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ShoalError } from '../errors.ts';
 import { renderPage } from './page.ts';
-import type { HttpParts } from './parts.ts';
+import { type HttpParts, NOTED, type Noted, notedOf } from './parts.ts';
 import { handleError, sendJson } from './replies.ts';
 import { refuseHead } from './request-head.ts';
 import { Routes } from './routes.ts';
@@ -9,17 +9,11 @@ import { errorTiming } from './server-timing.ts';
 import { addV1Routes } from './v1.ts';
 import { addV2Routes } from './v2.ts';
 
-/** Property of a request: the instant at which its headers had been read. */
-const RECEIVED = 'shoalReceivedMs';
-
-type StampedRequest = FastifyRequest & { [RECEIVED]: number };
-
 /**
  * Adds all routes to `app`, which should be an encapsulated context: its body parser, hooks and error handler are
  * replaced, and nothing outside of it is touched.
  */
-export function addRoutes(app: FastifyInstance, given: Omit<HttpParts, 'receivedMs'>): void {
-  const parts: HttpParts = { ...given, receivedMs: (request) => (request as StampedRequest)[RECEIVED] };
+export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
   const { config, clock } = parts;
 
   // No decision hangs on the request's media type: real clients send anything there, or nothing.
@@ -27,9 +21,10 @@ export function addRoutes(app: FastifyInstance, given: Omit<HttpParts, 'received
   app.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: config.bodyLimitBytes }, (_request, body, done) => {
     done(null, body);
   });
-  app.decorateRequest(RECEIVED, 0);
+  app.decorateRequest(NOTED);
   app.addHook('onRequest', (request, reply, done) => {
-    (request as StampedRequest)[RECEIVED] = clock.now();
+    const noted: Noted = { receivedMs: clock.now(), model: undefined };
+    (request as FastifyRequest & { [NOTED]: Noted })[NOTED] = noted;
     const { headers } = request.raw;
     // Fastify refuses what it cannot parse, even with a parser for everything.
     headers['content-type'] = undefined;
@@ -45,9 +40,9 @@ export function addRoutes(app: FastifyInstance, given: Omit<HttpParts, 'received
   });
   app.setErrorHandler((thrown, request, reply) => {
     if (!reply.hasHeader('server-timing')) {
-      reply.header('server-timing', errorTiming(parts.receivedMs(request), undefined, clock.now()));
+      reply.header('server-timing', errorTiming(notedOf(request).receivedMs, undefined, clock.now()));
     }
-    handleError(thrown, request, reply);
+    handleError(thrown, request, reply, parts.logger);
   });
   // Who comes here has been refused by the hook above, before the body was read.
   app.setNotFoundHandler((request) => {
@@ -74,8 +69,8 @@ function nothingAt({ method, url }: FastifyRequest): ShoalError {
 }
 
 /** Adds `GET /metrics` alone to an app of its own. */
-export function addMetricsOnly(app: FastifyInstance, parts: Pick<HttpParts, 'metrics'>): void {
-  app.setErrorHandler(handleError);
+export function addMetricsOnly(app: FastifyInstance, parts: Pick<HttpParts, 'metrics' | 'logger'>): void {
+  app.setErrorHandler((thrown, request, reply) => handleError(thrown, request, reply, parts.logger));
   app.setNotFoundHandler((request) => {
     throw nothingAt(request);
   });

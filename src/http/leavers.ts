@@ -8,7 +8,8 @@ export interface Leaver {
 
 const WAITING = Symbol('shoal.waiting');
 
-type WatchedSocket = Socket & { [WAITING]?: Set<Leaver> };
+/** In the order of arrival; more than one only where a client pipelines. */
+type WatchedSocket = Socket & { [WAITING]?: Leaver[] };
 
 /**
  * Has `leaver.left()` called when the connection of `request` is closed while it waits. One listener serves a
@@ -23,17 +24,19 @@ export function watchLeaver(request: IncomingMessage, leaver: Leaver): void {
   }
   let waiting = socket[WAITING];
   if (waiting === undefined) {
-    const fresh: Set<Leaver> = new Set();
+    const fresh: Leaver[] = [];
     socket[WAITING] = fresh;
     socket.once('close', () => {
-      for (const one of fresh) one.left();
+      for (const one of fresh.splice(0)) one.left();
     });
     waiting = fresh;
   }
-  waiting.add(leaver);
+  waiting.push(leaver);
 }
 
 /** Ends what {@link watchLeaver} began. */
 export function forgetLeaver(request: IncomingMessage, leaver: Leaver): void {
-  (request.socket as WatchedSocket)[WAITING]?.delete(leaver);
+  const waiting = (request.socket as WatchedSocket)[WAITING];
+  const index = waiting?.indexOf(leaver) ?? -1;
+  if (index >= 0) waiting!.splice(index, 1);
 }

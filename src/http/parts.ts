@@ -1,7 +1,9 @@
 import type { FastifyRequest } from 'fastify';
 import type { Clock } from '../clock.ts';
 import type { Config } from '../config.ts';
+import type { Logger } from '../logging.ts';
 import type { BuildInfo, ServerMetrics } from '../metrics/server-metrics.ts';
+import type { ModelVersion } from '../serving/model-version.ts';
 import type { ModelRegistry } from '../serving/registry.ts';
 
 /** What the routes work with. */
@@ -15,6 +17,21 @@ export interface HttpParts {
   readonly notReady: () => string | undefined;
   /** Whether connections are to be closed after their answer. */
   readonly isDraining: () => boolean;
-  /** When the headers of a request had been read. */
-  readonly receivedMs: (request: FastifyRequest) => number;
+  readonly logger: Logger;
+}
+
+/** What the hooks note of a request. */
+export interface Noted {
+  /** When its headers had been read. */
+  receivedMs: number;
+  /** The model it is for, once it is known. */
+  model: ModelVersion | undefined;
+}
+
+/** The name under which a request carries {@link Noted}. */
+export const NOTED = 'shoal';
+
+/** What has been noted of a request. */
+export function notedOf(request: FastifyRequest): Noted {
+  return (request as FastifyRequest & { [NOTED]: Noted })[NOTED];
 }

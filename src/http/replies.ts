@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type ErrorCode, ShoalError, STATUS, toShoalError } from '../errors.ts';
+import type { Logger } from '../logging.ts';
 import { hasMuchToCome, lingeringBody } from './linger.ts';
 
 /** `application/json` without parameters: some clients compare the header for equality. */
@@ -55,8 +56,8 @@ export function errorFrom(thrown: unknown): ShoalError {
   return toShoalError(thrown);
 }
 
-/** Fastify's error handler: every error of every route passes here. */
-export function handleError(thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
+/** Answers every error of every route. */
+export function handleError(thrown: unknown, request: FastifyRequest, reply: FastifyReply, logger: Logger): void {
   const error = errorFrom(thrown);
   if (error.code === 'CANCELLED' || reply.raw.destroyed) {
     // Nobody is there to read it.
@@ -65,7 +66,8 @@ export function handleError(thrown: unknown, request: FastifyRequest, reply: Fas
     return;
   }
   if (error.code === 'INTERNAL') {
-    request.log.error({ err: thrown }, 'a request failed for a reason of the server');
+    const { traceparent } = request.headers;
+    logger.error({ err: thrown, reqId: request.id, traceparent }, 'a request failed for a reason of the server');
     sendError(reply, new ShoalError('INTERNAL', 'the server failed to handle the request; its log says why'));
     return;
   }

@@ -3,7 +3,7 @@ import type { PendingRequest, Reply } from '../batching/request.ts';
 import { invalid, type ShoalError } from '../errors.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
 import { forgetLeaver, watchLeaver } from './leavers.ts';
-import type { HttpParts } from './parts.ts';
+import { type HttpParts, notedOf } from './parts.ts';
 import { errorFrom } from './replies.ts';
 import { errorTiming, serverTiming } from './server-timing.ts';
 import { runSliced } from './sliced.ts';
@@ -27,12 +27,14 @@ export class InferExchange {
   #call: InferCall | undefined;
   #pending: PendingRequest | undefined;
 
-  constructor(parts: HttpParts, model: ModelVersion, request: FastifyRequest, reply: FastifyReply) {
+  /** @param request whose model has been noted. */
+  constructor(parts: HttpParts, request: FastifyRequest, reply: FastifyReply) {
     this.#parts = parts;
-    this.#model = model;
     this.#request = request;
     this.#reply = reply;
-    this.#receivedMs = parts.receivedMs(request);
+    const { model, receivedMs } = notedOf(request);
+    this.#model = model!;
+    this.#receivedMs = receivedMs;
   }
 
   /** Decodes, queues, and sends the reply or the error when there is one. */
@@ -128,12 +130,13 @@ export class InferExchange {
  * client left while it sent the body. An exchange counts by itself, and leaves its timing behind.
  */
 export function countEarlyError(
-  { clock, receivedMs }: HttpParts,
-  model: ModelVersion,
+  { clock }: HttpParts,
   request: FastifyRequest,
   reply: FastifyReply,
   thrown: unknown,
 ): void {
-  if (reply.hasHeader('server-timing')) return;
-  model.events.finished('v2', receivedMs(request), clock.now(), errorFrom(thrown).code, undefined);
+  const { model, receivedMs } = notedOf(request);
+  // The name of an unknown model must not become a label.
+  if (model === undefined || reply.hasHeader('server-timing')) return;
+  model.events.finished('v2', receivedMs, clock.now(), errorFrom(thrown).code, undefined);
 }

@@ -3,7 +3,7 @@ import { ShoalError } from '../errors.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
 import type { Signature } from '../tensor/signature.ts';
 import { modelConfig, modelMetadata } from './model-info.ts';
-import type { HttpParts } from './parts.ts';
+import { type HttpParts, notedOf } from './parts.ts';
 import { sendError, sendJson } from './replies.ts';
 import type { Routes } from './routes.ts';
 import { versionStatistics } from './statistics.ts';
@@ -62,31 +62,22 @@ export function addV2Routes(routes: Routes, parts: HttpParts): void {
       const versions = version === undefined ? registry.versions(model.name) : [model];
       return sendJson(reply, 200, { model_stats: statistics(parts, versions) });
     });
-    routes.add(
-      'POST',
-      `${base}/infer`,
-      (request, reply) => new InferExchange(parts, find(request), request, reply).run(),
-      {
-        bodyLimit: config.bodyLimitBytes,
-        // An unknown model is refused before the body is read.
-        onRequest: (request, _reply, done) => {
-          try {
-            find(request);
-            done();
-          } catch (error) {
-            done(error as ShoalError);
-          }
-        },
-        onError: (request, reply, error, done) => {
-          try {
-            countEarlyError(parts, find(request), request, reply, error);
-          } catch {
-            // The model is unknown, and its name must not become a label.
-          }
+    routes.add('POST', `${base}/infer`, (request, reply) => new InferExchange(parts, request, reply).run(), {
+      bodyLimit: config.bodyLimitBytes,
+      // An unknown model is refused before the body is read.
+      onRequest: (request, _reply, done) => {
+        try {
+          notedOf(request).model = find(request);
           done();
-        },
+        } catch (error) {
+          done(error as ShoalError);
+        }
       },
-    );
+      onError: (request, reply, error, done) => {
+        countEarlyError(parts, request, reply, error);
+        done();
+      },
+    });
   }
 }
 

@@ -73,7 +73,7 @@ export function checkInputs(
           `inputs of model '${model}' disagree on the number of rows: '${rowsFrom}' has ${rows}, '${spec.name}' has ${n}`,
         );
       }
-      if (spec.shape.length > 1) laneKey += `${tensor.shape.toSpliced(axis, 1).join(',')};`;
+      if (hasFreeDimension(spec)) laneKey += `${tensor.shape.toSpliced(axis, 1).join(',')};`;
     } else if (signature.batched) {
       // Callers may share an input without rows only when they gave the same value.
       laneKey += `${tensor.shape.join(',')}=${Buffer.from(tensor.bytes).toString('latin1')};`;
@@ -126,6 +126,12 @@ function checkShape(model: string, signature: Signature, spec: TensorSpec, shape
   throw invalid(
     `input '${spec.name}' of model '${model}' has shape ${formatShape(shape)}, expected ${formatShape(spec.shape)}${hint}`,
   );
+}
+
+/** Whether a dimension besides the batch axis is free, so that requests may differ in it. */
+function hasFreeDimension({ shape, batchAxis }: TensorSpec): boolean {
+  for (let i = 0; i < shape.length; i++) if (shape[i]! < 0 && i !== batchAxis) return true;
+  return false;
 }
 
 function unexpectedInput(model: string, signature: Signature, inputs: ReadonlyMap<string, Tensor>): ShoalError {
