@@ -12,13 +12,14 @@ const CAP_SYS_NICE = 1n << 23n;
  * raising again takes a capability, and an executor that stayed low would serve slowly for ever.
  */
 export async function atLowPriority(task: () => Promise<void>): Promise<void> {
-  if (!canRaisePriority()) return task();
+  const before = os.getPriority();
+  if (before >= LOADING_PRIORITY || !canRaisePriority()) return task();
   os.setPriority(LOADING_PRIORITY);
   try {
     await task();
   } finally {
     // The session's threads were started meanwhile and took over the low priority.
-    for (const thread of readdirSync('/proc/self/task')) os.setPriority(Number(thread), 0);
+    for (const thread of readdirSync('/proc/self/task')) os.setPriority(Number(thread), before);
   }
 }
 
