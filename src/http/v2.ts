@@ -24,6 +24,13 @@ export function addV2Routes(routes: Routes, parts: HttpParts): void {
     const { model, version } = request.params as ModelParams;
     return registry.get(model, version);
   };
+  const findKnown = (request: FastifyRequest): ModelVersion | undefined => {
+    try {
+      return find(request);
+    } catch {
+      return undefined;
+    }
+  };
 
   routes.add('GET', '/v2/health/live', (_request, reply) => sendJson(reply, 200, { live: true }));
   routes.add('GET', '/v2/health/ready', (_request, reply) => {
@@ -74,6 +81,8 @@ export function addV2Routes(routes: Routes, parts: HttpParts): void {
         }
       },
       onError: (request, reply, error, done) => {
+        // A request may be refused by its headers before its model is looked up.
+        notedOf(request).model ??= findKnown(request);
         countEarlyError(parts, request, reply, error);
         done();
       },
