@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { Readable } from 'node:stream';
 import { after, before } from 'node:test';
 import { Agent, type Dispatcher, request } from 'undici';
 import { type ConfigInput, createServer, type ErrorCode, type ShoalServer, STATUS } from '../../src/index.ts';
@@ -101,15 +102,18 @@ export class TestServer {
   async send(
     method: string,
     target: string,
-    body?: string | Uint8Array,
+    body?: string | Uint8Array | AsyncIterable<Uint8Array>,
     headers: Record<string, string> = {},
-    options: { signal?: AbortSignal; dispatcher?: Dispatcher } = {},
+    options: { signal?: AbortSignal } = {},
   ): Promise<Answer> {
     const response = await request(`${this.url}${target}`, {
       method: method as Dispatcher.HttpMethod,
       headers,
-      body: body ?? null,
-      dispatcher: options.dispatcher ?? this.#agent,
+      body:
+        body === undefined || typeof body === 'string' || body instanceof Uint8Array
+          ? (body ?? null)
+          : Readable.from(body),
+      dispatcher: this.#agent,
       signal: options.signal ?? null,
     });
     const bytes = Buffer.from(await response.body.arrayBuffer());
