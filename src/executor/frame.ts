@@ -1,4 +1,4 @@
-import { DATATYPE_NAMES, type Tensor } from '../tensor/tensor.ts';
+import { DATATYPE_NAMES, DATATYPES, type Datatype, elementCount, type Tensor } from '../tensor/tensor.ts';
 
 /**
  * The wire format between the front and an executor.
@@ -224,7 +224,7 @@ export function decodeTensors(frame: Frame): TensorsMessage {
     const shape: number[] = [];
     for (let d = 0; d < rank; d++) shape.push(head.readDoubleLE(at + 8 * d));
     at += 8 * rank;
-    if (datatype === undefined || !(Number.isInteger(bytes) && bytes >= 0 && bodyAt + bytes <= body.length)) {
+    if (datatype === undefined || !isSizeOf(bytes, datatype, shape) || bodyAt + bytes > body.length) {
       throw new FrameError('a table of tensors does not fit its body');
     }
     tensors.push({ index, tensor: { datatype, shape, bytes: body.subarray(bodyAt, bodyAt + bytes) } });
@@ -232,6 +232,15 @@ export function decodeTensors(frame: Frame): TensorsMessage {
   }
   if (bodyAt !== body.length) throw new FrameError('a frame has more body than its table says');
   return { numbers, outputs, tensors };
+}
+
+/** Whether so many bytes can be a tensor's; strings have at least their lengths. */
+function isSizeOf(bytes: number, datatype: Datatype, shape: readonly number[]): boolean {
+  if (!shape.every((dim) => Number.isSafeInteger(dim) && dim >= 0)) return false;
+  const count = elementCount(shape);
+  return datatype === 'BYTES'
+    ? Number.isSafeInteger(bytes) && bytes >= 4 * count
+    : bytes === count * DATATYPES[datatype].size;
 }
 
 /** Puts frames together from the chunks of a stream, for a receiver that is event-driven. */
