@@ -55,48 +55,21 @@ export interface BinaryReply {
 /** Header with the bytes of the JSON before binary sections. */
 export const HEADER_LENGTH = 'inference-header-content-length';
 
-/** A running server and its client. */
-export class TestServer {
-  readonly server: ShoalServer;
+/** A client of a server at a URL. */
+export class TestClient {
   readonly url: string;
   readonly port: number;
-  /** What was logged at *warn* and above. */
-  readonly logged: readonly LogLine[];
   readonly #agent: Agent;
-  readonly #folder: string | undefined;
 
-  private constructor(server: ShoalServer, url: string, logged: readonly LogLine[], folder: string | undefined) {
-    this.server = server;
+  constructor(url: string) {
     this.url = url;
     this.port = Number(new URL(url).port);
-    this.logged = logged;
-    this.#folder = folder;
     // A request on a connection that the server is closing fails, so that pooled ones are given up well before.
     this.#agent = new Agent({ connections: 1024, pipelining: 1, keepAliveTimeout: 1000, headersTimeout: 60_000 });
   }
 
-  /** @param models content of a temporary folder, or the path of an existing one. */
-  static async start(
-    models: RepositoryContent | string,
-    options: ConfigInput = {},
-    deps: ServerDeps = {},
-    { awaitLoaded = true }: { readonly awaitLoaded?: boolean } = {},
-  ): Promise<TestServer> {
-    const folder = typeof models === 'string' ? undefined : mkdtempSync(path.join(tmpdir(), 'shoal-http-'));
-    const dir = typeof models === 'string' ? models : writeRepository(folder!, models);
-    const logged: LogLine[] = [];
-    const destination = { write: (line: string) => void logged.push(JSON.parse(line)) };
-    const logger = createLogger({ logLevel: 'warn' }, { destination });
-    const server = await createServer({ models: dir, port: 0, logLevel: 'silent', ...options }, { logger, ...deps });
-    const url = await server.listen();
-    if (awaitLoaded) await server.loaded();
-    return new TestServer(server, url, logged, folder);
-  }
-
-  async close(): Promise<void> {
-    await this.#agent.destroy();
-    await this.server.close();
-    if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true });
+  close(): Promise<void> {
+    return this.#agent.destroy();
   }
 
   async send(
@@ -162,6 +135,48 @@ export class TestServer {
     const { status, body } = await this.get('/metrics');
     assert.equal(status, 200);
     return new Metrics(body.toString());
+  }
+}
+
+/** A running server and its client. */
+export class TestServer extends TestClient {
+  readonly server: ShoalServer;
+  /** The models folder. */
+  readonly folder: string;
+  /** What was logged at *warn* and above. */
+  readonly logged: readonly LogLine[];
+  readonly #ownsFolder: boolean;
+
+  private constructor(server: ShoalServer, url: string, logged: readonly LogLine[], folder: string, owns: boolean) {
+    super(url);
+    this.server = server;
+    this.logged = logged;
+    this.folder = folder;
+    this.#ownsFolder = owns;
+  }
+
+  /** @param models content of a temporary folder, or the path of an existing one. */
+  static async start(
+    models: RepositoryContent | string,
+    options: ConfigInput = {},
+    deps: ServerDeps = {},
+    { awaitLoaded = true }: { readonly awaitLoaded?: boolean } = {},
+  ): Promise<TestServer> {
+    const owns = typeof models !== 'string';
+    const folder = owns ? writeRepository(mkdtempSync(path.join(tmpdir(), 'shoal-http-')), models) : models;
+    const logged: LogLine[] = [];
+    const destination = { write: (line: string) => void logged.push(JSON.parse(line)) };
+    const logger = createLogger({ logLevel: 'warn' }, { destination });
+    const server = await createServer({ models: folder, port: 0, logLevel: 'silent', ...options }, { logger, ...deps });
+    const url = await server.listen();
+    if (awaitLoaded) await server.loaded();
+    return new TestServer(server, url, logged, folder, owns);
+  }
+
+  override async close(): Promise<void> {
+    await super.close();
+    await this.server.close();
+    if (this.#ownsFolder) rmSync(this.folder, { recursive: true });
   }
 }
 
