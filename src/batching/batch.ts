@@ -161,20 +161,26 @@ function splitRows(result: Tensor, axis: number, members: readonly PendingReques
   const outer = elementCount(shape.slice(0, axis));
   const perRow = elementCount(shape.slice(axis + 1));
   const rowBytes = bytes.byteLength / outer / shape[axis]!;
-  const pieces: Uint8Array[][] = members.map(() => []);
+  const parts: Tensor[] = [];
   let at = 0;
-  for (let o = 0; o < outer; o++) {
-    for (let m = 0; m < members.length; m++) {
-      const { rows } = members[m]!.inputs;
-      const end =
-        datatype === 'BYTES' ? skipBytesElements(bytes, at, rows * perRow, 'an output') : at + rows * rowBytes;
-      pieces[m]!.push(bytes.subarray(at, end));
-      at = end;
+  const next = (rows: number): Uint8Array => {
+    const start = at;
+    at = datatype === 'BYTES' ? skipBytesElements(bytes, start, rows * perRow, 'an output') : start + rows * rowBytes;
+    return bytes.subarray(start, at);
+  };
+  if (outer === 1) {
+    for (const { inputs } of members) {
+      parts.push({ datatype, shape: shape.with(axis, inputs.rows), bytes: next(inputs.rows) });
     }
+    return parts;
   }
-  return members.map(({ inputs: { rows } }, m) => ({
-    datatype,
-    shape: shape.with(axis, rows),
-    bytes: pieces[m]!.length === 1 ? pieces[m]![0]! : Buffer.concat(pieces[m]!),
-  }));
+  // Each index before the axis has everyone's rows; a member's are gathered from all of them.
+  const pieces: Uint8Array[][] = members.map(() => []);
+  for (let o = 0; o < outer; o++) {
+    for (const [m, { inputs }] of members.entries()) pieces[m]!.push(next(inputs.rows));
+  }
+  for (const [m, { inputs }] of members.entries()) {
+    parts.push({ datatype, shape: shape.with(axis, inputs.rows), bytes: Buffer.concat(pieces[m]!) });
+  }
+  return parts;
 }
