@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import type { Host } from './cli/host.ts';
 import { EXIT } from './cli/host.ts';
 import { type Actions, runProgram } from './cli/program.ts';
@@ -22,10 +23,16 @@ const host: Host = {
   err: (text) => void process.stderr.write(text),
 };
 
+// As process 1 of a container, a program without a handler does not hear a signal at all; loading the server takes a while.
+const leaveEarly = (signal: NodeJS.Signals): never => process.exit(128 + constants.signals[signal]);
+process.on('SIGTERM', leaveEarly).on('SIGINT', leaveEarly);
+
 // Each command loads what it needs and nothing else.
 const actions: Actions = {
   async serve(config) {
     const [{ serve }, { createServer }] = await Promise.all([import('./cli/serve.ts'), import('./server.ts')]);
+    // `serve` puts its own in place before it waits for anything.
+    process.off('SIGTERM', leaveEarly).off('SIGINT', leaveEarly);
     return serve(config, host, { version, createServer, process, exit: (code) => process.exit(code) });
   },
   async inspect(path, config, options) {

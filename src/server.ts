@@ -86,12 +86,15 @@ export async function createServer(
   let closed: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     service.startDraining();
+    let leftMs = config.drainTimeoutMs;
     if (app.server.listening) {
       await sleep(config.drainDelayMs);
       service.closeConnections();
-      await drainConnections(app, sockets, config.drainTimeoutMs);
+      const start = monotonicMs();
+      await drainConnections(app, sockets, leftMs);
+      leftMs -= monotonicMs() - start;
     }
-    await service.drain();
+    await service.drain(Math.max(0, leftMs));
     app.server.closeAllConnections();
     await app.close();
     metricsApp?.server.closeAllConnections();

@@ -163,17 +163,21 @@ export class Service {
     this.#closesConnections = true;
   }
 
-  /** Finishes what was accepted, at most for the drain timeout, and lets the executors go. Repeated calls join. */
-  drain(): Promise<void> {
+  /**
+   * Finishes what was accepted and lets the executors go. Repeated calls join the first.
+   *
+   * @param timeoutMs the longest that may take; default the drain timeout.
+   */
+  drain(timeoutMs: number = this.config.drainTimeoutMs): Promise<void> {
     this.#draining = true;
-    this.#drained ??= this.#finish();
+    this.#drained ??= this.#finish(timeoutMs);
     return this.#drained;
   }
 
-  async #finish(): Promise<void> {
+  async #finish(timeoutMs: number): Promise<void> {
     let timer: { cancel(): void } | undefined;
     const late = new Promise<void>((resolve) => {
-      timer = this.clock.setTimer(this.config.drainTimeoutMs, resolve);
+      timer = this.clock.setTimer(timeoutMs, resolve);
     });
     await Promise.race([this.registry.drain(), late]);
     timer!.cancel();

@@ -1,12 +1,10 @@
-import { stat } from 'node:fs/promises';
 import { CoreTokens } from '../batching/core-tokens.ts';
 import { systemClock } from '../clock.ts';
 import type { Config } from '../config.ts';
-import { ServeError } from '../errors.ts';
 import { grantedMemoryBytes } from '../granted.ts';
 import { type ModelSummary, ModelVersion, type ServingContext, type VersionEvents } from './model-version.ts';
 import { chooseProvider, type ProviderChoice } from './provider.ts';
-import { describeFile, scanRepository } from './repository.ts';
+import { findModels } from './repository.ts';
 
 const NO_EVENTS: VersionEvents = {
   batchEnded: () => {},
@@ -18,14 +16,12 @@ const NO_EVENTS: VersionEvents = {
 const NO_LOG = { info: () => {}, warn: () => {}, error: () => {} };
 
 /**
- * Loads and probes what lies at `path`, a model file or a folder of models, one after the other, and lets it go again.
+ * Loads and probes what lies at `path`, one model after the other, and lets it go again; see {@link findModels}.
  *
  * @throws {ServeError} MODELS_MISSING, NAME_TWICE or NAME_INVALID.
  */
 export async function inspectModels(path: string, config: Config): Promise<ModelSummary[]> {
-  const info = await stat(path).catch(() => undefined);
-  if (info === undefined) throw new ServeError('MODELS_MISSING', `there is nothing at ${path}`);
-  const sources = info.isDirectory() ? await scanRepository(path) : [await describeFile(path)];
+  const sources = await findModels(path);
   let provider: Promise<ProviderChoice> | undefined;
   const context: ServingContext = {
     config,

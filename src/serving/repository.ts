@@ -54,11 +54,25 @@ export async function scanRepository(folder: string): Promise<ModelSource[]> {
   return [...found.values()].flat();
 }
 
-/** The source of a single model file, for looking at it alone. */
-export function describeFile(file: string): Promise<ModelSource> {
-  const base = path.basename(file);
-  const name = base.endsWith(EXTENSION) ? base.slice(0, -EXTENSION.length) : base;
-  return describe(name, '1', file, []);
+/**
+ * What lies at `place`: a model file, a model's own folder of versions, or a folder of models.
+ *
+ * @throws {ServeError} as {@link scanRepository}.
+ */
+export async function findModels(place: string): Promise<ModelSource[]> {
+  const full = path.resolve(place);
+  const info = await stat(full).catch(() => undefined);
+  if (info === undefined) throw new ServeError('MODELS_MISSING', `there is nothing at ${full}`);
+  if (!info.isDirectory()) return [await describeFile(full)];
+  const versions = await scanVersions(path.basename(full), full);
+  return versions.length > 0 ? versions : scanRepository(place);
+}
+
+/** The source of a single file, named as the repository it lies in would name it. */
+function describeFile(file: string): Promise<ModelSource> {
+  const inRepository = /([^/]+)\/(\d+)\/model\.onnx$/.exec(file);
+  if (inRepository !== null) return describe(inRepository[1]!, inRepository[2]!, file, []);
+  return describe(path.basename(file, EXTENSION), '1', file, []);
 }
 
 async function scanVersions(name: string, folder: string): Promise<ModelSource[]> {
