@@ -5,7 +5,7 @@ import { ShoalError } from '../errors.ts';
  * cannot see: ids out of range, dimensions that the graph cannot take.
  */
 const CALLERS_FAULT =
-  /out of (data )?(bounds|range)|invalid (rank|dimension|index|indices)|got invalid dimensions|cannot be reshaped|could ?n.?t (be )?(broadcast|reshape)|broadcast|reshape|mismatch|dimension|must be (within|in the (inclusive )?range)|axis|not (a )?valid|indices element|cannot split|incompatible|size .*(must|should)|invalid (value|argument|input)|kernel (shape|size)|divisib|must have shape|negative|(can ?not|should not) be (0|zero|greater)|by zero|should be greater|not equal to|^sto[a-z]+$/i;
+  /out of (data )?(bounds|range)|invalid (rank|dimension|index|indices)|got invalid dimensions|cannot be reshaped|could ?n.?t (be )?(broadcast|reshape)|broadcast|reshape|mismatch|dimension|must be (within|in the (inclusive )?range)|axis|not (a )?valid|indices element|cannot split|incompatible|size\b.*(must|should)|invalid (value|argument|input)|kernel (shape|size)|divisib|must have shape|negative|(can ?not|should not) be (0|zero|greater)|by zero|should be greater|not equal to|^sto[a-z]+$/i;
 
 /** The part of a message that speaks of the failing node, and the one that says what was wrong. */
 const NODE = /while running (\w+) node/;
