@@ -35,7 +35,7 @@ export interface CaseResult {
 /** A model with its cases. */
 export interface ModelResult {
   readonly model: BenchModel;
-  /** Every setting of ONNX Runtime in-process; empty when no case compares with it. */
+  /** Every setting of ONNX Runtime in-process; empty when only a lone client was measured. */
   readonly sweep: readonly InProcessRate[];
   readonly cases: readonly CaseResult[];
 }
@@ -50,14 +50,22 @@ export interface MeasureOptions {
   readonly log: (line: string) => void;
 }
 
-/** The number of clients at which ONNX Runtime in-process is measured beside the servers. */
-export const IN_PROCESS_CLIENTS = 64;
+/** Where ONNX Runtime in-process is measured beside the servers. */
+function comparesInProcess({ clients, encoding }: Case): boolean {
+  return clients === 64 && encoding === 'binary';
+}
 
 /** Requests sent at once to check the answers, each with another row. */
 const CHECKED_ROWS = 64;
 
-/** A round in which other processes took more of the machine than this is measured again, as often as rounds were asked for. */
+/** Not counted, before the first round of a case: the compiler takes that long until each server is as fast as it gets. */
+const WARM_UP_SECONDS = 2;
+
+/** A round in which other processes took more of the machine than this is measured once more. */
 const DISTURBED_SHARE = 0.06;
+
+/** At most so many further rounds, as a share of those asked for. */
+const REPEATED_SHARE = 0.5;
 
 /** @throws {Error} when a server does not start, answers wrongly, or fails a request. */
 export async function measureModel(
@@ -105,8 +113,7 @@ export async function measureModel(
       { name: 'naive', pid: naive.child.pid!, urls: sameUrl(naive.ready.url) },
       { name: 'echo', pid: echo.child.pid!, urls: echoUrls },
     ];
-    const compares = cases.some(({ clients }) => clients === IN_PROCESS_CLIENTS);
-    const sweep = compares ? await inProcess.sweep() : [];
+    const sweep = cases.some(({ clients }) => clients > 1) ? await inProcess.sweep() : [];
     const results: CaseResult[] = [];
     for (const one of cases) results.push(await measureCase(one, contenders, inProcess, bodies[one.encoding], options));
     return { model, sweep, cases: results };
@@ -125,17 +132,19 @@ async function measureCase(
   const bodyFile = join(folder, 'body');
   writeFileSync(bodyFile, body.bytes);
   const request = { bodyFile, headers: body.headers, clients: one.clients, seconds: seconds * one.model.stretch };
-  for (const contender of contenders) await runServer(contender, load, request, one.encoding);
+  for (const contender of contenders) {
+    await runServer(contender, load, { ...request, seconds: WARM_UP_SECONDS }, one.encoding);
+  }
 
   const rounds: Round[] = [];
   let quiet = 0;
-  for (let n = 0; quiet < pairs && n < 2 * pairs; n++) {
+  for (let n = 0; quiet < pairs && n < pairs * (1 + REPEATED_SHARE); n++) {
     const runs = new Map<Contender['name'], ServerRun>();
     let best: InProcessRate | undefined;
     const turns = contenders.map((contender) => async () => {
       runs.set(contender.name, await runServer(contender, load, request, one.encoding));
     });
-    if (one.clients === IN_PROCESS_CLIENTS) {
+    if (comparesInProcess(one)) {
       turns.push(async () => {
         best = await inProcess.best();
       });

@@ -155,7 +155,8 @@ export function renderSweeps(models: readonly ModelResult[]): string {
       };
       const single = sweep.filter(({ rows: size }) => size === 1).map(({ rowsPerSecond }) => rowsPerSecond);
       const beside = cases.flatMap(({ rounds }) => rounds.flatMap(({ inProcess }) => inProcess?.rowsPerSecond ?? []));
-      return [model.title, best((n) => n === 1), best((n) => n > 1), count(Math.max(...single)), count(median(beside))];
+      const besideServers = beside.length === 0 ? '–' : count(median(beside));
+      return [model.title, best((n) => n === 1), best((n) => n > 1), count(Math.max(...single)), besideServers];
     });
   return table(
     [
@@ -163,7 +164,7 @@ export function renderSweeps(models: readonly ModelResult[]): string {
       'rows/s, 1 thread (rows per run)',
       'rows/s, all threads (rows per run)',
       'rows/s, one row per run',
-      'best setting, beside the servers',
+      'best setting, between the servers’ turns',
     ],
     rows,
   );
