@@ -4,6 +4,7 @@ import { monotonicMs } from './clock.ts';
 import type { Config, ConfigInput } from './config.ts';
 import { addMetricsOnly } from './http/app.ts';
 import { answerClientError } from './http/client-error.ts';
+import { keepTicksFast } from './http/next-tick.ts';
 import { handleError } from './http/replies.ts';
 import { requestIds } from './http/request-id.ts';
 import { type InferResult, Service, type ServiceDeps } from './service.ts';
@@ -73,6 +74,7 @@ export async function createServer(
   options: ConfigInput | Config = {},
   deps: ServiceDeps & { readonly limits?: Partial<ConnectionLimits> } = {},
 ): Promise<ShoalServer> {
+  keepTicksFast();
   const service = await Service.create(options, deps);
   const { config } = service;
   const limits = { ...LIMITS, ...deps.limits };
