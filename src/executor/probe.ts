@@ -113,12 +113,16 @@ async function probeAxes(model: Probed, axes: Axes): Promise<Finding | string> {
       outputAxes.push(axis);
     }
     const [aloneB, aloneC] = [await run(b), await run(c)];
+    const { many, bytesPerRow, runMs } = await measure(run, row);
     const comparisons: [Tensor[], Tensor[], number, number][] = [
       [aloneA, pair, 0, 2],
       [aloneB, pair, 1, 2],
       [aloneC, triple, 0, 3],
       [aloneA, triple, 1, 3],
       [aloneB, triple, 2, 3],
+      [aloneA, many, 0, LARGER_BATCH],
+      [aloneB, many, 1, LARGER_BATCH],
+      [aloneC, many, 2, LARGER_BATCH],
     ];
     let largest = 0;
     for (const [alone, together, index, rows] of comparisons) {
@@ -130,7 +134,6 @@ async function probeAxes(model: Probed, axes: Axes): Promise<Finding | string> {
     }
     if (!hasInformation(aloneA)) return 'generated inputs give no finite answer, so rows cannot be compared';
 
-    const { bytesPerRow, runMs } = await measure(run, row);
     const how = largest === 0 ? 'bit-identical' : `equal within rounding (${largest.toExponential(1)})`;
     return {
       signature: {
@@ -160,21 +163,24 @@ async function firstRecipe(model: Probed, axes: Axes): Promise<{ recipe: Recipe;
   return reason;
 }
 
-/** Time and memory of one row against {@link LARGER_BATCH}. */
+/** Time and memory of one row against {@link LARGER_BATCH}, whose answers are `many`. */
 async function measure(
   run: (...rows: Tensor[][]) => Promise<Tensor[]>,
   row: (k: number) => Tensor[],
-): Promise<Pick<Finding, 'bytesPerRow' | 'runMs'>> {
-  const many = Array.from({ length: LARGER_BATCH }, (_, k) => row(k));
+): Promise<Pick<Finding, 'bytesPerRow' | 'runMs'> & { readonly many: Tensor[] }> {
+  const all = Array.from({ length: LARGER_BATCH }, (_, k) => row(k));
   const runMs: [number, number][] = [];
   const peaks: number[] = [];
-  for (const rows of [many.slice(0, 1), many]) {
+  let many: Tensor[] = [];
+  for (const rows of [all.slice(0, 1), all]) {
     const start = monotonicMs();
-    await run(...rows);
+    many = await run(...rows);
     runMs.push([rows.length, monotonicMs() - start]);
     peaks.push(process.resourceUsage().maxRSS * 1024);
   }
-  return { bytesPerRow: Math.max(0, (peaks[1]! - peaks[0]!) / (LARGER_BATCH - 1)), runMs };
+  // The first peak is that of the largest run before, which had as many rows as there are scales.
+  const bytesPerRow = Math.max(0, (peaks[1]! - peaks[0]!) / (LARGER_BATCH - SCALES.length));
+  return { bytesPerRow, runMs, many };
 }
 
 /** The only axis on which shapes of runs of 1, 2 and 3 rows differ, if it counts the rows. */
