@@ -36,6 +36,8 @@ export interface ExecutorOptions {
   readonly loadTimeoutMs: number;
   /** Limits for a batch, by what is known of its cost. */
   readonly hangLimits: (batch: Batch) => HangLimits;
+  /** Ends the process if it aborts before the model is loaded; afterwards that is the holder's business. */
+  readonly signal?: AbortSignal | undefined;
   /** The executor's program; needed where a bundler has moved it. */
   readonly entry?: string | undefined;
   /** Called once when the process has ended, however it came to that. */
@@ -116,13 +118,19 @@ export class Executor implements Runner {
    * process or took too long; each with the reason.
    */
   static async start(options: ExecutorOptions): Promise<{ executor: Executor; report: LoadReport }> {
+    const { signal } = options;
     const executor = new Executor(options);
+    const end = (): void => executor.kill('it is not needed any more');
+    signal?.addEventListener('abort', end);
+    if (signal?.aborted) end();
     try {
       const report = await executor.#ask('load', options.load, 'loading');
       return { executor, report: report as LoadReport };
     } catch (thrown) {
       executor.kill('its model could not be loaded');
       throw thrown;
+    } finally {
+      signal?.removeEventListener('abort', end);
     }
   }
 
@@ -152,10 +160,10 @@ export class Executor implements Runner {
         return;
       }
       const id = ++this.#runs;
-      this.#running = { id, batch, sinceMs: this.#options.clock.now(), cpuAtMs: undefined, resolve, reject };
-      this.#watch ??= this.#options.clock.setTimer(WATCH_MS, () => this.#look());
       const inputs = batch.inputs().map((input, index) => ({ index, ...input }));
       const pieces = encodeTensors('run', SESSION, id, [0, 0], batch.outputs(), inputs);
+      this.#running = { id, batch, sinceMs: this.#options.clock.now(), cpuAtMs: undefined, resolve, reject };
+      this.#watch ??= this.#options.clock.setTimer(WATCH_MS, () => this.#look());
       if (pieces.length === 1) this.#pipe.write(pieces[0]);
       else {
         this.#pipe.cork();

@@ -1,7 +1,7 @@
 import { Batcher, type BatcherEvents, type ByteBudget } from '../batching/batcher.ts';
 import type { CoreTokens } from '../batching/core-tokens.ts';
 import { CostEstimate } from '../batching/cost.ts';
-import type { PendingRequest, Reply, Stamps } from '../batching/request.ts';
+import type { BatchInfo, PendingRequest, Reply, Stamps } from '../batching/request.ts';
 import type { Clock, Timer } from '../clock.ts';
 import type { Config } from '../config.ts';
 import { type ErrorCode, messageOf, ShoalError, toShoalError } from '../errors.ts';
@@ -10,6 +10,7 @@ import type { Finding } from '../executor/messages.ts';
 import { checkInputs, checkOutputs, type Signature } from '../tensor/signature.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { Backoff } from './backoff.ts';
+import { checkTensors } from './check-tensors.ts';
 import type { ProviderChoice } from './provider.ts';
 import type { ModelSource } from './repository.ts';
 import { Scaling } from './scaling.ts';
@@ -130,6 +131,8 @@ export class ModelVersion {
   readonly #spread: Spread;
   readonly #scaling: Scaling;
   readonly #backoff: Backoff = new Backoff();
+  /** Aborts when executors that are still loading are not needed any more. */
+  readonly #ending: AbortController = new AbortController();
   readonly #executors: Set<Executor> = new Set();
   #starting = 0;
   #state: ModelState = 'loading';
@@ -282,7 +285,7 @@ export class ModelVersion {
     });
   }
 
-  /** {@link ModelVersion.submit} as one promise, for callers in this process. */
+  /** {@link ModelVersion.submit} as one promise, for callers in this process, whose tensors nobody has checked yet. */
   async infer(inputs: ReadonlyMap<string, Tensor>, options: InferOptions = {}): Promise<Reply> {
     const receivedMs = options.receivedMs ?? this.#context.clock.now();
     const finished = (code: ErrorCode | undefined, stamps?: Readonly<Stamps>): void =>
@@ -290,6 +293,7 @@ export class ModelVersion {
     const { signal } = options;
     let cancel: (() => void) | undefined;
     try {
+      checkTensors(inputs);
       const request = this.submit(inputs, options);
       cancel = () => this.cancel(request);
       if (signal?.aborted) cancel();
@@ -324,6 +328,7 @@ export class ModelVersion {
     if (this.#state !== 'failed') this.#state = 'unloaded';
     this.#batcher?.close(new ShoalError('SHUTTING_DOWN', `model '${this.name}' was shut down before it answered`));
     this.#restart?.cancel();
+    this.#ending.abort();
     for (const executor of this.#executors) executor.close();
   }
 
@@ -343,6 +348,8 @@ export class ModelVersion {
     try {
       return { executor, finding: await executor.probe() };
     } catch (thrown) {
+      executor.kill('its probe failed');
+      if (this.#state !== 'loading') throw thrown;
       // Generated inputs may have ended it; the model may still be fine with real ones, one at a time.
       const { executor: second, report } = await this.#startExecutor();
       const reason = `unbatched: generated inputs cannot run it: ${messageOf(thrown)}`;
@@ -364,6 +371,7 @@ export class ModelVersion {
       hangLimits: (batch) => this.#hangLimits(batch.rows, batch.bytes),
       entry: executorEntry,
       onExit: (executor, reason) => this.#executorGone(executor, reason),
+      signal: this.#ending.signal,
     });
     this.#executors.add(started.executor);
     return started;
@@ -380,7 +388,7 @@ export class ModelVersion {
     return {
       batchEnded: (info, startMs, endMs, result) => {
         events.batchEnded(info, startMs, endMs, result);
-        this.#batchEnded(endMs - startMs, result !== undefined);
+        this.#batchEnded(info, endMs - startMs, result !== undefined);
       },
       settled: (request, code) => events.settled(request, code),
       refused: (code) => events.refused(code),
@@ -391,13 +399,15 @@ export class ModelVersion {
     };
   }
 
-  #batchEnded(busyMs: number, ok: boolean): void {
+  #batchEnded({ reason }: BatchInfo, busyMs: number, ok: boolean): void {
     if (ok && this.#deaths > 0) {
       this.#deaths = 0;
       this.#backoff.reset();
     }
     const alive = this.executors + this.#starting;
-    if (alive < this.#spread.instances && this.#scaling.wantsMore(busyMs, alive)) void this.#addInstance();
+    // A lone caller may keep an instance busy without ever waiting for it.
+    const waited = reason === 'freed' || reason === 'full' || this.queuedRows > 0;
+    if (alive < this.#spread.instances && this.#scaling.wantsMore(waited ? busyMs : 0, alive)) void this.#addInstance();
   }
 
   /** Starts a further instance, or replaces a lost one. */
@@ -408,6 +418,7 @@ export class ModelVersion {
       if (this.#state === 'ready' || this.#state === 'draining') this.#batcher!.addRunner(executor);
       else executor.close();
     } catch (thrown) {
+      if (this.#state !== 'ready' && this.#state !== 'draining') return;
       this.#context.log.warn(this.#labels(), `an executor of model '${this.name}' did not start: ${messageOf(thrown)}`);
       this.#lost(DEATHS_IDLE, messageOf(thrown));
     } finally {

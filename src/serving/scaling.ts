@@ -19,7 +19,10 @@ export class Scaling {
     this.#sinceMs = clock.now();
   }
 
-  /** Notes a run that took `busyMs` of one of `instances`; true when a further instance should be started. */
+  /**
+   * Notes a run that took `busyMs` of one of `instances` while others waited for it (0 when none did); true when a
+   * further instance should be started.
+   */
   wantsMore(busyMs: number, instances: number): boolean {
     this.#busyMs += busyMs;
     const nowMs = this.#clock.now();
