@@ -126,5 +126,5 @@ function checkName(name: string, full: string): void {
           ? 'is used by the protocol itself'
           : undefined;
   if (wrong !== undefined)
-    throw new ServeError('NAME_INVALID', `the model name ${JSON.stringify(name)} (${full}) ${wrong}; rename it`);
+    throw new ServeError('NAME_INVALID', `the model name of ${JSON.stringify(full)} ${wrong}; rename it`);
 }
