@@ -49,7 +49,7 @@ export function outcomeOf(code: ErrorCode | undefined): RequestOutcome {
   }
 }
 
-/** A count and a sum of nanoseconds, as Triton's statistics have them. */
+/** A count and a sum of milliseconds, as Triton's statistics have them. */
 export interface Tally {
   count: number;
   ms: number;
