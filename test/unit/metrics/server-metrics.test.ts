@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { after, describe, it } from 'node:test';
+import { ServerMetrics } from '../../../src/metrics/server-metrics.ts';
+import type { VersionMeters } from '../../../src/metrics/version-meters.ts';
+import type { ModelVersion } from '../../../src/serving/model-version.ts';
+
+const BUILD = { version: '1.2.3', node: '20.0.0', onnxruntime: '1.30.0', cores: 2 };
+
+/** What the metrics read of a version. */
+function versionOf(name: string): ModelVersion {
+  const fake = {
+    name,
+    version: '1',
+    state: 'ready',
+    queuedRows: 5,
+    inflightRequests: 7,
+    executors: 2,
+    signature: { batched: true, inputs: [], outputs: [] },
+    summary: () => ({ provider: 'cpu', loadMs: 250 }),
+  };
+  return fake as unknown as ModelVersion;
+}
+
+const open: ServerMetrics[] = [];
+after(() => {
+  for (const metrics of open) metrics.close();
+});
+
+function setUp(...names: string[]): { metrics: ServerMetrics; meters: VersionMeters[] } {
+  const metrics = new ServerMetrics(BUILD, { heldBytes: 123, limitBytes: 1000 });
+  open.push(metrics);
+  return { metrics, meters: names.map((name) => metrics.metersFor(versionOf(name))) };
+}
+
+/** The value of a series as it is scraped. */
+async function scrape(metrics: ServerMetrics, series: string): Promise<number | undefined> {
+  const text = await metrics.registry.metrics();
+  const line = text.split('\n').find((one) => one.startsWith(`${series} `));
+  return line === undefined ? undefined : Number(line.slice(series.length + 1));
+}
+
+describe('server metrics', () => {
+  it('read the counters when they are scraped, every series from the start', async () => {
+    const { metrics, meters } = setUp('a');
+    const series = 'shoal_requests_total{model="a",version="1",protocol="v2",outcome="ok"}';
+    assert.equal(await scrape(metrics, series), 0);
+    meters[0]!.finished('v2', 0, 1, undefined, undefined);
+    meters[0]!.finished('v2', 0, 1, undefined, undefined);
+    assert.equal(await scrape(metrics, series), 2);
+    assert.equal(await scrape(metrics, series), 2, 'a scrape changes nothing');
+  });
+
+  it('have all that is promised', async () => {
+    const { metrics } = setUp('a');
+    const text = await metrics.registry.metrics();
+    for (const name of [
+      'shoal_requests_total',
+      'shoal_request_duration_seconds',
+      'shoal_stage_duration_seconds',
+      'shoal_batch_rows',
+      'shoal_batch_requests',
+      'shoal_batches_total',
+      'shoal_queue_rows',
+      'shoal_inflight_requests',
+      'shoal_rejected_total',
+      'shoal_cancelled_total',
+      'shoal_executor_restarts_total',
+      'shoal_executor_busy_seconds_total',
+      'shoal_model_state',
+      'shoal_model_load_duration_seconds',
+      'shoal_event_loop_delay_seconds',
+      'shoal_switch_ratio',
+      'shoal_build_info',
+      'process_cpu_seconds_total',
+    ]) {
+      assert.match(text, new RegExp(`^# HELP ${name} .+$`, 'm'), name);
+      assert.match(text, new RegExp(`^# TYPE ${name} (counter|gauge|histogram)$`, 'm'), name);
+      assert.match(text, new RegExp(`^${name}(_bucket)?(\\{.*\\})? `, 'm'), name);
+    }
+  });
+
+  it('show gauges as they are', async () => {
+    const { metrics } = setUp('a');
+    const labels = '{model="a",version="1"}';
+    assert.equal(await scrape(metrics, `shoal_queue_rows${labels}`), 5);
+    assert.equal(await scrape(metrics, `shoal_inflight_requests${labels}`), 7);
+    assert.equal(await scrape(metrics, `shoal_executors${labels}`), 2);
+    assert.equal(await scrape(metrics, `shoal_model_load_duration_seconds${labels}`), 0.25);
+    assert.equal(await scrape(metrics, 'shoal_queue_bytes'), 123);
+    assert.equal(await scrape(metrics, 'shoal_model_state{model="a",version="1",state="ready"}'), 1);
+    assert.equal(await scrape(metrics, 'shoal_model_state{model="a",version="1",state="failed"}'), 0);
+    assert.equal(await scrape(metrics, 'shoal_model_info{model="a",version="1",provider="cpu",batching="batched"}'), 1);
+    assert.equal(await scrape(metrics, 'shoal_build_info{version="1.2.3",node="20.0.0",onnxruntime="1.30.0"}'), 1);
+  });
+
+  it('write histograms cumulated, with sum and count', async () => {
+    const { metrics, meters } = setUp('a');
+    for (const rows of [1, 3, 3, 200]) {
+      meters[0]!.batchEnded({ rows, requests: 1, reason: 'full' }, 0, 1, undefined);
+    }
+    const bucket = (le: string) => scrape(metrics, `shoal_batch_rows_bucket{le="${le}",model="a",version="1"}`);
+    const either = async (le: string) =>
+      (await bucket(le)) ?? (await scrape(metrics, `shoal_batch_rows_bucket{model="a",version="1",le="${le}"}`));
+    assert.deepEqual(await Promise.all(['1', '2', '4', '128', '256', '+Inf'].map(either)), [1, 1, 3, 3, 4, 4]);
+    assert.equal(await scrape(metrics, 'shoal_batch_rows_sum{model="a",version="1"}'), 207);
+    assert.equal(await scrape(metrics, 'shoal_batch_rows_count{model="a",version="1"}'), 4);
+  });
+
+  it('escape what a model’s name may hold', async () => {
+    const { metrics, meters } = setUp('say "hi"\\');
+    meters[0]!.restarted();
+    assert.equal(await scrape(metrics, 'shoal_executor_restarts_total{model="say \\"hi\\"\\\\",version="1"}'), 1);
+  });
+
+  it('of two servers in one process do not meet', async () => {
+    const [one, other] = [setUp('a'), setUp('a')];
+    one.meters[0]!.restarted();
+    const series = 'shoal_executor_restarts_total{model="a",version="1"}';
+    assert.equal(await scrape(one.metrics, series), 1);
+    assert.equal(await scrape(other.metrics, series), 0);
+  });
+
+  it('trap 19: are histograms that can be added up, never summaries', async () => {
+    const { metrics } = setUp('a');
+    const text = await metrics.registry.metrics();
+    assert.doesNotMatch(text.replace(/^(# \w+ )?nodejs_.*$/gm, ''), /quantile=/);
+    assert.doesNotMatch(text, /^# TYPE shoal_\w+ summary$/m);
+  });
+});
