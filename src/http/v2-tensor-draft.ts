@@ -105,11 +105,9 @@ export class TensorDraft implements InputParameters, DataTarget {
     if (this.name === undefined) throw invalid(`${this.what} has no name`);
     if (this.datatype === undefined) throw invalid(`${this.what} has no datatype`);
     if (!this.hasShape) throw invalid(`${this.what} has no shape`);
-    if (this.dataStart < 0 === (this.binarySize === undefined)) {
-      throw invalid(
-        `${this.what} has ${this.binarySize === undefined ? 'neither' : 'both'} data and binary_data_size, expected one of them`,
-      );
-    }
+    const binary = this.binarySize !== undefined;
+    if (this.dataStart >= 0 && binary) throw invalid(`${this.what} has both data and binary_data_size`);
+    if (this.dataStart < 0 && !binary) throw invalid(`${this.what} has neither data nor binary_data_size`);
   }
 
   #wrong(key: string, got: string, expected: string): ShoalError {

@@ -82,8 +82,8 @@ export function readFloat32Run(
           mantissa = mantissa * exactPowers[digits]! + block;
           scale += digits;
         } while (digits === 4 && scale < 24);
-        if (digits === 4) break;
         c = bytes[at + scale]!;
+        if (c >= 0x30 && c <= 0x39) break;
       }
       at += scale;
     }

@@ -78,9 +78,9 @@ export function readFloat64Run(
           second = second * exactPowers[digits]! + block;
           scale += digits;
         } while (digits === 4 && scale < 20);
-        if (digits === 4) break;
         count = scale - 8;
         c = bytes[at + scale]!;
+        if (c >= 0x30 && c <= 0x39) break;
       }
       at += scale;
     }

@@ -60,6 +60,12 @@ function exactDecimal(mantissa: bigint, exponent: number): string {
   return `${mantissa * 5n ** BigInt(-exponent)}e${exponent}`;
 }
 
+/** As a fraction, behind `zeros` zeros. */
+function asFraction(text: string, zeros: number): string {
+  const [digits = '', exponent = ''] = text.split('e');
+  return `0.${'0'.repeat(zeros)}${digits}e${Number(exponent) + digits.length + zeros}`;
+}
+
 /** The text itself, one unit more and one less in its last digit, and with a digit behind it. */
 function withNeighbours(text: string): string[] {
   const [digits = '', exponent = ''] = text.split('e');
@@ -72,6 +78,50 @@ function withNeighbours(text: string): string[] {
     `${digits}.0e${exponent}`,
   ];
 }
+
+// Found by a search of millions: nearer to halfway between two doubles than 2^-17 of their distance.
+const HARD_DECIMALS: readonly string[] = [
+  '0.25729353668521784404',
+  '0.77694942849846154731',
+  '0.29867214986272208610',
+  '0.51636497424055921579',
+  '0.94617050560691290384',
+  '0.31768538804797777364',
+  '0.60106467918406830675',
+  '0.56012395266174502817',
+  '0.05037349704624482713',
+  '0.05255640137983880536',
+  '0.07992599180826414490',
+  '0.08561760226093873688',
+  '0.02291882376573989126',
+  '0.09945462561247495753',
+  '0.06514945884346651922',
+  '0.05916380370384960799',
+  '0.00921711967201536541',
+  '0.00581623828238584566',
+  '0.00587782533416966518',
+  '0.00614225690449739627',
+  '0.00413848123653256161',
+  '0.00240541117165157174',
+  '0.00809986591645313770',
+  '0.00158730045147269900',
+  '0.00062198219504099988',
+  '0.00081192742633798314',
+  '0.00060085101751714134',
+  '0.00011910200992364866',
+  '0.00049808346529468941',
+  '0.00062700761444140304',
+  '0.00023226057851533659',
+  '0.00094265135803527257',
+  '0.000088502027074777730',
+  '0.000044313595220538206',
+  '0.000082812130970112169',
+  '0.000039107393631522973',
+  '0.000015501202557012895',
+  '0.000064705776634698329',
+  '0.000025251079991291793',
+  '0.000025934963071634256',
+];
 
 describe('numbers in JSON data', () => {
   it('reads a million random texts of 1 to 30 digits as Number and Math.fround(Number) do', () => {
@@ -120,8 +170,8 @@ describe('numbers in JSON data', () => {
 
   it('rounds halfway points between neighbouring FP64 values, and what lies next to them', () => {
     const texts: string[] = [];
-    for (let i = 0; i < 3000; i++) {
-      const exponentBits = i < 200 ? 0 : i % 3 === 0 ? randomInt(2046) : 900 + randomInt(250);
+    for (let i = 0; i < 8000; i++) {
+      const exponentBits = i < 200 ? 0 : i % 8 === 0 ? randomInt(2046) : 900 + randomInt(250);
       const fraction = (BigInt(randomInt(2 ** 20)) << 32n) | BigInt(randomInt(2 ** 32));
       const mantissa = fraction | (exponentBits === 0 ? 0n : 1n << 52n);
       const exact = exactDecimal(2n * mantissa + 1n, Math.max(exponentBits, 1) - 1076);
@@ -129,9 +179,25 @@ describe('numbers in JSON data', () => {
       // Cut after 18 to 30 digits: as near to the halfway point as so many digits can be.
       const [digits = '', exponent = '0'] = exact.split('e');
       const kept = Math.min(digits.length, 18 + randomInt(13));
-      texts.push(...withNeighbours(`${digits.slice(0, kept)}e${Number(exponent) + digits.length - kept}`));
+      const cut = `${digits.slice(0, kept)}e${Number(exponent) + digits.length - kept}`;
+      texts.push(...withNeighbours(cut), asFraction(cut, 0));
+      // The fast way takes twenty digits behind the point, leading zeros among them.
+      for (let zeros = 0; zeros <= 3; zeros++) {
+        const short = 20 - zeros;
+        const rest = Number(exponent) + digits.length - short;
+        const scaled = BigInt(digits.slice(0, short).padEnd(short, '0'));
+        for (const near of [scaled, scaled + 1n]) texts.push(asFraction(`${near}e${rest}`, zeros));
+      }
     }
     assertExact(texts);
+  });
+
+  it('rounds the decimals of up to twenty places that lie nearest to halfway points between FP64 values', () => {
+    // Repeated, as the fast way is for long texts.
+    assertExact([...HARD_DECIMALS, ...HARD_DECIMALS, ...HARD_DECIMALS]);
+    for (const text of HARD_DECIMALS) assertExact([text]);
+    assertExact(HARD_DECIMALS.map((text) => `-${text}e-3`));
+    assertExact(HARD_DECIMALS.map((text) => `${text.slice(0, -1)}5${text.slice(-1)}`));
   });
 
   it('reads powers of ten and two with their neighbours, subnormals and the limits of both ranges', () => {
