@@ -57,7 +57,7 @@ export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
     const page = renderPage(parts.build.version, parts.registry.summary(), parts.notReady());
     return reply
       .header('content-type', 'text/html; charset=utf-8')
-      .header('content-security-policy', "default-src 'none'; style-src 'unsafe-inline'")
+      .header('content-security-policy', "default-src 'none'; style-src 'unsafe-inline'; img-src data:")
       .send(Buffer.from(page));
   });
   if (config.metricsPort === undefined) addMetricsRoute(routes, parts);

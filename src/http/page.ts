@@ -12,6 +12,7 @@ export function renderPage(version: string, models: readonly ModelSummary[], rea
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Shoal</title>
+<link rel="icon" href="data:,">
 <style>
   :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
   body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
@@ -39,14 +40,19 @@ function renderModel(model: ModelSummary): string {
     specs
       .map(({ name, datatype, shape }) => `<code>${escapeHtml(name)}: ${datatype} [${shape.join(', ')}]</code>`)
       .join('');
-  const runs = `${escapeHtml(model.provider)}, ${model.instances} × ${model.threads} thread${model.threads === 1 ? '' : 's'}`;
+  const failed = model.state === 'failed';
+  const runs = failed
+    ? ''
+    : `${escapeHtml(model.provider)}, ${model.instances} × ${model.threads} thread${model.threads === 1 ? '' : 's'}`;
   const cells = [
     `<a href="${escapeHtml(path)}">${escapeHtml(model.name)}</a> ${model.version}`,
     state,
     runs,
     tensors(model.signature?.inputs),
     tensors(model.signature?.outputs),
-    `${escapeHtml(model.batching)}${model.maxBatchSize > 1 ? `; at most ${model.maxBatchSize} rows` : ''}`,
+    failed
+      ? ''
+      : `${escapeHtml(model.batching)}${model.maxBatchSize > 1 ? `; at most ${model.maxBatchSize} rows` : ''}`,
   ];
   return `<tr>${cells.map((cell) => `<td>${cell}`).join('')}`;
 }
