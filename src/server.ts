@@ -79,7 +79,7 @@ export async function createServer(
   const { config } = service;
   const limits = { ...LIMITS, ...deps.limits };
   const app = createApp(service, limits);
-  app.register(service.plugin);
+  app.register(service.plugin, { ownsUnknownPaths: true });
   const sockets = trackSockets(app);
   const metricsApp = config.metricsPort === undefined ? undefined : createApp(service, limits);
   if (metricsApp !== undefined) addMetricsOnly(metricsApp, service);

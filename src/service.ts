@@ -6,7 +6,7 @@ import type { BatchInfo, Stamps } from './batching/request.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { type Config, type ConfigInput, resolveConfig } from './config.ts';
 import { grantedMemoryBytes } from './granted.ts';
-import { addRoutes } from './http/app.ts';
+import { addRoutes, addUnknownPaths } from './http/app.ts';
 import type { HttpParts } from './http/parts.ts';
 import { createLogger, type Logger } from './logging.ts';
 import { type BuildInfo, ServerMetrics } from './metrics/server-metrics.ts';
@@ -36,6 +36,12 @@ export interface InferResult {
   readonly outputs: Readonly<Record<string, Tensor>>;
   readonly batch: BatchInfo;
   readonly stamps: Readonly<Stamps>;
+}
+
+/** Options of {@link Service.plugin}. */
+export interface PluginOptions {
+  /** Whether it answers for unknown paths; default: only below a prefix. */
+  readonly ownsUnknownPaths?: boolean;
 }
 
 /** Models loaded from a folder, with their batchers, executors and metrics; without a socket of its own. */
@@ -130,10 +136,18 @@ export class Service {
 
   /**
    * A Fastify plugin with all routes: `app.register(service.plugin, { prefix: '/ml' })`. Body parser, hooks and error
-   * handler stay within it; closing the app drains the service.
+   * handler stay within it, and so does the answer for unknown paths, which without a prefix is the host's. Closing
+   * the app drains the service.
    */
-  readonly plugin: FastifyPluginCallback = (app, _options, done) => {
+  readonly plugin: FastifyPluginCallback<PluginOptions> = (app, { ownsUnknownPaths }, done) => {
     addRoutes(app, this.httpParts());
+    if (ownsUnknownPaths ?? app.prefix !== '') addUnknownPaths(app);
+    // Answers to what is under way close their connections, which would otherwise hold the host's end.
+    app.addHook('preClose', (next) => {
+      this.startDraining();
+      this.closeConnections();
+      next();
+    });
     app.addHook('onClose', () => this.drain());
     done();
   };

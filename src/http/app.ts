@@ -44,10 +44,6 @@ export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
     }
     handleError(thrown, request, reply, parts.logger);
   });
-  // Who comes here has been refused by the hook above, before the body was read.
-  app.setNotFoundHandler((request) => {
-    throw nothingAt(request);
-  });
 
   const routes = new Routes(app);
   addV2Routes(routes, parts);
@@ -64,6 +60,14 @@ export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
   routes.finish();
 }
 
+/** Answers for every path that has no route. */
+export function addUnknownPaths(app: FastifyInstance): void {
+  // Behind the routes' hook, which refuses such a request before its body is read.
+  app.setNotFoundHandler((request) => {
+    throw nothingAt(request);
+  });
+}
+
 function nothingAt({ method, url }: FastifyRequest): ShoalError {
   return new ShoalError('NOT_FOUND', `there is nothing at ${method} ${url.split('?')[0]}`);
 }
@@ -71,9 +75,7 @@ function nothingAt({ method, url }: FastifyRequest): ShoalError {
 /** Adds `GET /metrics` alone to an app of its own. */
 export function addMetricsOnly(app: FastifyInstance, parts: Pick<HttpParts, 'metrics' | 'logger'>): void {
   app.setErrorHandler((thrown, request, reply) => handleError(thrown, request, reply, parts.logger));
-  app.setNotFoundHandler((request) => {
-    throw nothingAt(request);
-  });
+  addUnknownPaths(app);
   const routes = new Routes(app);
   addMetricsRoute(routes, parts);
   routes.finish();
