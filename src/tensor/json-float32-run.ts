@@ -1,4 +1,4 @@
-import { BRACKET, EXACT_POWERS, MAX_POWER, MIN_POWER, POWERS, SMALL_POWERS } from './decimal.ts';
+import { BRACKET, EXACT_POWERS, MAX_POWER, MIN_POWER, POWERS } from './decimal.ts';
 import type { JsonArrayWalk } from './json-array.ts';
 
 /** No number that a run reads, with the blocks of four bytes behind it, is longer than this. */
@@ -8,6 +8,9 @@ export const RUN_MARGIN_BYTES = 64;
 // Entered once for a whole slice it would be compiled while it runs (OSR), without having seen its own end,
 // and be thrown out of the compiled code there each time.
 export const RUN_ELEMENTS = 256;
+
+/** The most digits before the point that a run reads; with eight behind it they stay below 2^53. */
+export const MAX_WHOLE_DIGITS = 7;
 
 /**
  * Reads as many plain numbers, each directly followed by a comma and at most one space, as there are, into `out`
@@ -26,11 +29,11 @@ export function readFloat32Run(
   const { bytes, end } = walk.text;
   const last = Math.min(stop, end - RUN_MARGIN_BYTES);
   const exactPowers = EXACT_POWERS;
-  const smallPowers = SMALL_POWERS;
   const powers = POWERS;
   const leastPower = MIN_POWER;
   const greatestPower = MAX_POWER;
   const bracket = BRACKET;
+  const maxWholeDigits = MAX_WHOLE_DIGITS;
   let pos = walk.pos;
   let slot = base + walk.index;
   const enough = base + Math.min(walk.target.count, walk.index + RUN_ELEMENTS);
@@ -44,71 +47,85 @@ export function readFloat32Run(
     c = bytes[++at]!;
     if (c !== 0x2e && c >= 0x30 && c <= 0x39) {
       if (whole === 0) break;
-      const limit = at + 8;
+      const limit = at + maxWholeDigits;
       do {
         whole = (Math.imul(whole, 10) + (c - 0x30)) | 0;
         c = bytes[++at]!;
       } while (c >= 0x30 && c <= 0x39 && at < limit);
       if (at === limit) break;
     }
+    // The number is mantissa · 10^−scale.
     let mantissa = whole;
     let scale = 0;
+    let block = 0;
+    let others = 0;
+    let digits = 0;
     if (c === 0x2e) {
-      let fraction = 0;
-      let block = view.getInt32(++at) ^ 0x30303030;
-      let others = ((block + 0x76767676) | block) & 0x80808080;
+      block = view.getInt32(++at) ^ 0x30303030;
+      others = ((block + 0x76767676) | block) & 0x80808080;
       if (others === 0) {
-        fraction = Math.imul((Math.imul(block, 266) >>> 8) & 0x00ff00ff, 65636) >>> 16;
+        mantissa = whole * 10_000 + (Math.imul((Math.imul(block, 266) >>> 8) & 0x00ff00ff, 65636) >>> 16);
         block = view.getInt32(at + 4) ^ 0x30303030;
         others = ((block + 0x76767676) | block) & 0x80808080;
         scale = 4;
       }
-      let digits = Math.clz32(others) >> 3;
+      digits = Math.clz32(others) >> 3;
       if (digits !== 0) {
         block >>>= -8 * digits;
         block = Math.imul((Math.imul(block, 266) >>> 8) & 0x00ff00ff, 65636) >>> 16;
-        fraction = (Math.imul(fraction, smallPowers[digits]!) + block) | 0;
+        mantissa = mantissa * exactPowers[digits]! + block;
         scale += digits;
       } else if (scale === 0) break;
-      mantissa = whole * exactPowers[scale]! + fraction;
-      c = bytes[at + scale]!;
-      if (c !== 0x2c && c >= 0x30 && c <= 0x39) {
-        do {
-          block = view.getInt32(at + scale) ^ 0x30303030;
-          others = ((block + 0x76767676) | block) & 0x80808080;
-          digits = Math.clz32(others) >> 3;
-          block = (block >>> (16 - 4 * digits)) >>> (16 - 4 * digits);
-          block = Math.imul((Math.imul(block, 266) >>> 8) & 0x00ff00ff, 65636) >>> 16;
-          mantissa = mantissa * exactPowers[digits]! + block;
-          scale += digits;
-        } while (digits === 4 && scale < 24);
-        c = bytes[at + scale]!;
-        if (c >= 0x30 && c <= 0x39) break;
-      }
       at += scale;
-    }
-    if (c !== 0x2c && (c | 0x20) === 0x65) {
-      c = bytes[++at]!;
-      const down = c === 0x2d;
-      if (down || c === 0x2b) c = bytes[++at]!;
-      let power = c - 0x30;
-      if (power < 0 || power > 9) break;
-      c = bytes[++at]!;
-      for (let more = 0; more < 2 && c >= 0x30 && c <= 0x39; more++) {
-        power = power * 10 + (c - 0x30);
-        c = bytes[++at]!;
-      }
-      if (c >= 0x30 && c <= 0x39) break;
-      scale = down ? scale + power : scale - power;
+      c = bytes[at]!;
     }
     let value: number;
-    if (mantissa < 9007199254740992 && scale >>> 0 <= 22) value = mantissa / exactPowers[scale]!;
-    else if (-scale >= leastPower && -scale <= greatestPower) {
-      // As `bracketFloat32`, which says why.
-      const middle = mantissa * powers[-scale - leastPower]!;
-      value = Math.fround(middle - middle * bracket);
-      if (value !== Math.fround(middle + middle * bracket) || value === Number.POSITIVE_INFINITY) break;
-    } else break;
+    // At most fifteen digits so far.
+    if (c === 0x2c) value = mantissa / exactPowers[scale]!;
+    else {
+      if (c >= 0x30 && c <= 0x39) {
+        block = view.getInt32(at) ^ 0x30303030;
+        others = ((block + 0x76767676) | block) & 0x80808080;
+        while (others === 0 && scale < 20) {
+          block = Math.imul((Math.imul(block, 266) >>> 8) & 0x00ff00ff, 65636) >>> 16;
+          mantissa = mantissa * 10_000 + block;
+          scale += 4;
+          at += 4;
+          block = view.getInt32(at) ^ 0x30303030;
+          others = ((block + 0x76767676) | block) & 0x80808080;
+        }
+        digits = Math.clz32(others) >> 3;
+        // In two shifts, since one by 32 would do nothing.
+        block = (block >>> (16 - 4 * digits)) >>> (16 - 4 * digits);
+        block = Math.imul((Math.imul(block, 266) >>> 8) & 0x00ff00ff, 65636) >>> 16;
+        mantissa = mantissa * exactPowers[digits]! + block;
+        scale += digits;
+        at += digits;
+        c = bytes[at]!;
+        if (c >= 0x30 && c <= 0x39) break;
+      }
+      if (c !== 0x2c && (c | 0x20) === 0x65) {
+        c = bytes[++at]!;
+        const down = c === 0x2d;
+        if (down || c === 0x2b) c = bytes[++at]!;
+        let power = c - 0x30;
+        if (power < 0 || power > 9) break;
+        c = bytes[++at]!;
+        for (let more = 0; more < 2 && c >= 0x30 && c <= 0x39; more++) {
+          power = power * 10 + (c - 0x30);
+          c = bytes[++at]!;
+        }
+        if (c >= 0x30 && c <= 0x39) break;
+        scale = down ? scale + power : scale - power;
+      }
+      if (mantissa < 9007199254740992 && scale >>> 0 <= 22) value = mantissa / exactPowers[scale]!;
+      else if (-scale >= leastPower && -scale <= greatestPower) {
+        // As `bracketFloat32`, which says why.
+        const middle = mantissa * powers[-scale - leastPower]!;
+        value = Math.fround(middle - middle * bracket);
+        if (value !== Math.fround(middle + middle * bracket) || value === Number.POSITIVE_INFINITY) break;
+      } else break;
+    }
     out[slot] = negative ? -value : value;
     slot++;
     if (c !== 0x2c) {

@@ -1,6 +1,6 @@
-import { EXACT_POWERS, FINE_BRACKET, MIN_POWER, POWERS, POWERS_REST, SMALL_POWERS } from './decimal.ts';
+import { EXACT_POWERS, FINE_BRACKET, MIN_POWER, POWERS, POWERS_REST } from './decimal.ts';
 import type { JsonArrayWalk } from './json-array.ts';
-import { RUN_ELEMENTS, RUN_MARGIN_BYTES } from './json-float32-run.ts';
+import { MAX_WHOLE_DIGITS, RUN_ELEMENTS, RUN_MARGIN_BYTES } from './json-float32-run.ts';
 
 /**
  * Reads as many plain numbers, each directly followed by a comma and at most one space, as there are, into `out`
@@ -19,7 +19,7 @@ export function readFloat64Run(
   const { bytes, end } = walk.text;
   const last = Math.min(stop, end - RUN_MARGIN_BYTES);
   const exactPowers = EXACT_POWERS;
-  const smallPowers = SMALL_POWERS;
+  const maxWholeDigits = MAX_WHOLE_DIGITS;
   const highs = POWERS;
   const lows = POWERS_REST;
   const leastPower = MIN_POWER;
@@ -37,7 +37,7 @@ export function readFloat64Run(
     c = bytes[++at]!;
     if (c !== 0x2e && c >= 0x30 && c <= 0x39) {
       if (whole === 0) break;
-      const limit = at + 7;
+      const limit = at + maxWholeDigits;
       do {
         whole = (Math.imul(whole, 10) + (c - 0x30)) | 0;
         c = bytes[++at]!;
@@ -49,77 +49,90 @@ export function readFloat64Run(
     let second = 0;
     let count = 0;
     let scale = 0;
+    let block = 0;
+    let others = 0;
+    let digits = 0;
     if (c === 0x2e) {
-      let fraction = 0;
-      let block = view.getInt32(++at) ^ 0x30303030;
-      let others = ((block + 0x76767676) | block) & 0x80808080;
+      block = view.getInt32(++at) ^ 0x30303030;
+      others = ((block + 0x76767676) | block) & 0x80808080;
       if (others === 0) {
-        fraction = Math.imul((Math.imul(block, 266) >>> 8) & 0x00ff00ff, 65636) >>> 16;
+        first = whole * 10_000 + (Math.imul((Math.imul(block, 266) >>> 8) & 0x00ff00ff, 65636) >>> 16);
         block = view.getInt32(at + 4) ^ 0x30303030;
         others = ((block + 0x76767676) | block) & 0x80808080;
         scale = 4;
       }
-      let digits = Math.clz32(others) >> 3;
+      digits = Math.clz32(others) >> 3;
       if (digits !== 0) {
         block >>>= -8 * digits;
         block = Math.imul((Math.imul(block, 266) >>> 8) & 0x00ff00ff, 65636) >>> 16;
-        fraction = (Math.imul(fraction, smallPowers[digits]!) + block) | 0;
+        first = first * exactPowers[digits]! + block;
         scale += digits;
       } else if (scale === 0) break;
-      first = whole * exactPowers[scale]! + fraction;
-      c = bytes[at + scale]!;
-      if (c !== 0x2c && c >= 0x30 && c <= 0x39) {
-        do {
-          block = view.getInt32(at + scale) ^ 0x30303030;
-          others = ((block + 0x76767676) | block) & 0x80808080;
-          digits = Math.clz32(others) >> 3;
-          block = (block >>> (16 - 4 * digits)) >>> (16 - 4 * digits);
+      at += scale;
+      c = bytes[at]!;
+    }
+    let value: number;
+    // At most fifteen digits so far.
+    if (c === 0x2c) value = first / exactPowers[scale]!;
+    else {
+      if (c >= 0x30 && c <= 0x39) {
+        block = view.getInt32(at) ^ 0x30303030;
+        others = ((block + 0x76767676) | block) & 0x80808080;
+        while (others === 0 && scale < 16) {
           block = Math.imul((Math.imul(block, 266) >>> 8) & 0x00ff00ff, 65636) >>> 16;
-          second = second * exactPowers[digits]! + block;
-          scale += digits;
-        } while (digits === 4 && scale < 20);
+          second = second * 10_000 + block;
+          scale += 4;
+          at += 4;
+          block = view.getInt32(at) ^ 0x30303030;
+          others = ((block + 0x76767676) | block) & 0x80808080;
+        }
+        digits = Math.clz32(others) >> 3;
+        // In two shifts, since one by 32 would do nothing.
+        block = (block >>> (16 - 4 * digits)) >>> (16 - 4 * digits);
+        block = Math.imul((Math.imul(block, 266) >>> 8) & 0x00ff00ff, 65636) >>> 16;
+        second = second * exactPowers[digits]! + block;
+        scale += digits;
         count = scale - 8;
-        c = bytes[at + scale]!;
+        at += digits;
+        c = bytes[at]!;
         if (c >= 0x30 && c <= 0x39) break;
       }
-      at += scale;
-    }
-    if (c !== 0x2c && (c | 0x20) === 0x65) {
-      c = bytes[++at]!;
-      const down = c === 0x2d;
-      if (down || c === 0x2b) c = bytes[++at]!;
-      let power = c - 0x30;
-      if (power < 0 || power > 9) break;
-      c = bytes[++at]!;
-      for (let more = 0; more < 2 && c >= 0x30 && c <= 0x39; more++) {
-        power = power * 10 + (c - 0x30);
+      if (c !== 0x2c && (c | 0x20) === 0x65) {
         c = bytes[++at]!;
+        const down = c === 0x2d;
+        if (down || c === 0x2b) c = bytes[++at]!;
+        let power = c - 0x30;
+        if (power < 0 || power > 9) break;
+        c = bytes[++at]!;
+        for (let more = 0; more < 2 && c >= 0x30 && c <= 0x39; more++) {
+          power = power * 10 + (c - 0x30);
+          c = bytes[++at]!;
+        }
+        if (c >= 0x30 && c <= 0x39) break;
+        scale = down ? scale + power : scale - power;
       }
-      if (c >= 0x30 && c <= 0x39) break;
-      scale = down ? scale + power : scale - power;
-    }
-    const mantissa = first * exactPowers[count]! + second;
-    let value: number;
-    if (mantissa < 9007199254740992 && scale >>> 0 <= 22) value = mantissa / exactPowers[scale]!;
-    else {
-      // As `bracketFloat64`, which says why; but here zeros may begin the digits, so the second part may weigh more.
-      const power = count - scale - leastPower;
-      if (scale > 250 || count - scale > 250) break;
-      const factor = highs[power]!;
-      const high = first * factor;
-      const firstSplit = 134217729 * first;
-      const firstHigh = firstSplit - (firstSplit - first);
-      const firstLow = first - firstHigh;
-      const factorSplit = 134217729 * factor;
-      const factorHigh = factorSplit - (factorSplit - factor);
-      const factorLow = factor - factorHigh;
-      const rest =
-        firstLow * factorLow - (high - firstHigh * factorHigh - firstLow * factorHigh - firstHigh * factorLow);
-      const tail = second * highs[power - count]!;
-      const low = rest + first * lows[power]! + tail;
-      const error = high * fineBracket + tail * 2 ** -50;
-      value = high + (low - error);
-      if (value !== high + (low + error)) break;
+      const mantissa = first * exactPowers[count]! + second;
+      if (mantissa < 9007199254740992 && scale >>> 0 <= 22) value = mantissa / exactPowers[scale]!;
+      else {
+        // As `bracketFloat64`, which says why; but here zeros may begin the digits, so the second part may weigh more.
+        const power = count - scale - leastPower;
+        if (scale > 250 || count - scale > 250) break;
+        const factor = highs[power]!;
+        const high = first * factor;
+        const firstSplit = 134217729 * first;
+        const firstHigh = firstSplit - (firstSplit - first);
+        const firstLow = first - firstHigh;
+        const factorSplit = 134217729 * factor;
+        const factorHigh = factorSplit - (factorSplit - factor);
+        const factorLow = factor - factorHigh;
+        const rest =
+          firstLow * factorLow - (high - firstHigh * factorHigh - firstLow * factorHigh - firstHigh * factorLow);
+        const tail = second * highs[power - count]!;
+        const low = rest + first * lows[power]! + tail;
+        const error = high * fineBracket + tail * 2 ** -50;
+        value = high + (low - error);
+        if (value !== high + (low + error)) break;
+      }
     }
     out[slot] = negative ? -value : value;
     slot++;

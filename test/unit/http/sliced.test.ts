@@ -34,8 +34,8 @@ function reply(tensor: Tensor, binary: boolean): Generator<void, unknown, void> 
 describe('sliced work', () => {
   it('gives the result at once when there is no pause', () => {
     assert.equal(
-      // biome-ignore lint/correctness/useYield: the point of this test
       runSliced(
+        // biome-ignore lint/correctness/useYield: the point of this test
         (function* () {
           return 7;
         })(),

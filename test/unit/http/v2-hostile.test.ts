@@ -290,7 +290,7 @@ function reference(text: string): unknown {
   const inputs = request.inputs.map(({ name, datatype, shape, data }) => ({
     name,
     datatype,
-    shape,
+    shape: shape.map((dim) => dim + 0),
     values: valuesOf(datatype, flatten(data)),
   }));
   const outputs = request.outputs?.map(({ name, parameters }) => ({
@@ -303,7 +303,7 @@ function reference(text: string): unknown {
     inputs,
     outputs: outputs?.length ? outputs : undefined,
     timeoutMs: timeout ? timeout / 1000 : undefined,
-    priority: priority ?? undefined,
+    priority: typeof priority === 'number' ? priority + 0 : undefined,
   };
 }
 

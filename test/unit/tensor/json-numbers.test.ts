@@ -168,6 +168,17 @@ describe('numbers in JSON data', () => {
     assertExact(texts);
   });
 
+  it('rounds what lies a hundred-millionth beside integers halfway between FP32 values', () => {
+    const texts: string[] = [];
+    for (let exponent = 24; exponent < 31; exponent++) {
+      for (let i = 0; i < 300; i++) {
+        const halfway = (2 ** 23 + randomInt(2 ** 23) + 0.5) * 2 ** (exponent - 23);
+        texts.push(`${halfway}`, `${halfway}.00000001`, `${halfway - 1}.99999999`, `-${halfway}.0000000000000001`);
+      }
+    }
+    assertExact(texts);
+  });
+
   it('rounds halfway points between neighbouring FP64 values, and what lies next to them', () => {
     const texts: string[] = [];
     for (let i = 0; i < 8000; i++) {
@@ -274,6 +285,31 @@ describe('numbers in JSON data', () => {
         for (const padding of [0, 600]) {
           const elements = [...Array(padding).fill('1'), text, ...Array(padding).fill('1')];
           assert.throws(() => decodeElements(elements, datatype), ShoalError, `${text} in ${datatype}`);
+        }
+      }
+    }
+  });
+
+  it('refuses bytes beyond ASCII behind digits, wherever they stand', () => {
+    for (const text of [
+      '1\xff',
+      '9\xff',
+      '0.9\xff',
+      '0.19\xff1234',
+      '0.1239\xff',
+      '0.12349\xff56',
+      '0.12345679\xff9',
+      '0.123456789\xff',
+      '0.1234567890129\xff9',
+      '12349\xff',
+      '1e9\xff',
+      '\x99',
+    ]) {
+      for (const datatype of ['FP32', 'FP64', 'INT32', 'UINT8']) {
+        for (const padding of [0, 600]) {
+          const elements = [...Array(padding).fill('1'), text, ...Array(padding).fill('1')];
+          const data = Buffer.from(`[${elements.join(',')}]`, 'latin1');
+          assert.throws(() => decodeData(data, datatype, [elements.length]), ShoalError, `${text} in ${datatype}`);
         }
       }
     }
