@@ -11,8 +11,8 @@ export interface Timer {
  */
 export interface Clock {
   now(): number;
-  /** Calls `task` once, `delayMs` from now. Does not keep the process alive. */
-  setTimer(delayMs: number, task: () => void): Timer;
+  /** Calls `task` once, `delayMs` from now. Does not keep the process alive unless told to. */
+  setTimer(delayMs: number, task: () => void, options?: { readonly keepsAlive: boolean }): Timer;
   /** Calls `task` after the I/O that is already waiting has been handled: one turn of the event loop. */
   nextTurn(task: () => void): void;
 }
@@ -26,10 +26,10 @@ export function monotonicMs(): number {
 
 export const systemClock: Clock = {
   now: monotonicMs,
-  setTimer(delayMs, task) {
+  setTimer(delayMs, task, options) {
     // A delay over 2^31 − 1 would fire at once.
     const timer = setTimeout(task, Math.min(Math.max(delayMs, 0), 2 ** 31 - 1));
-    timer.unref();
+    if (options?.keepsAlive !== true) timer.unref();
     return { cancel: () => clearTimeout(timer) };
   },
   nextTurn(task) {

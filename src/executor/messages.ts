@@ -26,6 +26,13 @@ export interface BatchVerdict {
   readonly reason: string;
 }
 
+/** A run of a probe: its rows, the bytes of its inputs, and the time it took. */
+export interface ProbedRun {
+  readonly rows: number;
+  readonly bytes: number;
+  readonly ms: number;
+}
+
 /** What a probe found: the answer to `probe`. */
 export interface Finding {
   /** With batch axes where the model may be batched. */
@@ -33,8 +40,8 @@ export interface Finding {
   readonly verdict: BatchVerdict;
   /** Memory by which a run grew per row, in bytes; 0 when it is not known. */
   readonly bytesPerRow: number;
-  /** Time of a run in milliseconds by its rows; empty when the model was not run. */
-  readonly runMs: readonly (readonly [rows: number, ms: number])[];
+  /** What some of its runs took; empty when the model is not batched. */
+  readonly runs: readonly ProbedRun[];
 }
 
 /** Head of a `failed` frame: what ONNX Runtime said, on a line. */

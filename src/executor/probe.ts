@@ -3,7 +3,7 @@ import { messageOf } from '../errors.ts';
 import type { Signature, TensorSpec } from '../tensor/signature.ts';
 import { elementCount, skipBytesElements, type Tensor } from '../tensor/tensor.ts';
 import { generateRow, RECIPES, type Recipe, stackRows } from './generate.ts';
-import type { Finding } from './messages.ts';
+import type { Finding, ProbedRun } from './messages.ts';
 import type { DeclaredTensor } from './session.ts';
 
 type Axes = readonly (number | null)[];
@@ -49,7 +49,7 @@ export function declaredSignature(model: Pick<Probed, 'inputs' | 'outputs'>): Si
 
 function unbatched(model: Probed, reason: string): Finding {
   const verdict = { batched: false, reason: `unbatched: ${reason}` };
-  return { signature: declaredSignature(model), verdict, bytesPerRow: 0, runMs: [] };
+  return { signature: declaredSignature(model), verdict, bytesPerRow: 0, runs: [] };
 }
 
 /**
@@ -113,7 +113,7 @@ async function probeAxes(model: Probed, axes: Axes): Promise<Finding | string> {
       outputAxes.push(axis);
     }
     const [aloneB, aloneC] = [await run(b), await run(c)];
-    const { many, bytesPerRow, runMs } = await measure(run, row);
+    const { many, bytesPerRow, runs } = await measure(model.run, (rows) => stackRows(rows, axes), row);
     const comparisons: [Tensor[], Tensor[], number, number][] = [
       [aloneA, pair, 0, 2],
       [aloneB, pair, 1, 2],
@@ -143,7 +143,7 @@ async function probeAxes(model: Probed, axes: Axes): Promise<Finding | string> {
       },
       verdict: { batched: true, reason: `batched: rows alone and beside others are ${how}` },
       bytesPerRow,
-      runMs,
+      runs,
     };
   } catch (thrown) {
     return `several rows cannot run together: ${messageOf(thrown)}`;
@@ -165,22 +165,25 @@ async function firstRecipe(model: Probed, axes: Axes): Promise<{ recipe: Recipe;
 
 /** Time and memory of one row against {@link LARGER_BATCH}, whose answers are `many`. */
 async function measure(
-  run: (...rows: Tensor[][]) => Promise<Tensor[]>,
+  run: Run,
+  stack: (rows: Tensor[][]) => Tensor[],
   row: (k: number) => Tensor[],
-): Promise<Pick<Finding, 'bytesPerRow' | 'runMs'> & { readonly many: Tensor[] }> {
+): Promise<Pick<Finding, 'bytesPerRow' | 'runs'> & { readonly many: Tensor[] }> {
   const all = Array.from({ length: LARGER_BATCH }, (_, k) => row(k));
-  const runMs: [number, number][] = [];
+  const runs: ProbedRun[] = [];
   const peaks: number[] = [];
   let many: Tensor[] = [];
   for (const rows of [all.slice(0, 1), all]) {
+    const inputs = stack(rows);
+    const bytes = inputs.reduce((sum, tensor) => sum + tensor.bytes.byteLength, 0);
     const start = monotonicMs();
-    many = await run(...rows);
-    runMs.push([rows.length, monotonicMs() - start]);
+    many = await run(inputs);
+    runs.push({ rows: rows.length, bytes, ms: monotonicMs() - start });
     peaks.push(process.resourceUsage().maxRSS * 1024);
   }
   // The first peak is that of the largest run before, which had as many rows as there are scales.
   const bytesPerRow = Math.max(0, (peaks[1]! - peaks[0]!) / (LARGER_BATCH - SCALES.length));
-  return { bytesPerRow, runMs, many };
+  return { bytesPerRow, runs, many };
 }
 
 /** The only axis on which shapes of runs of 1, 2 and 3 rows differ, if it counts the rows. */

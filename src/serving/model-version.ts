@@ -229,11 +229,11 @@ export class ModelVersion {
         executor.close();
         return;
       }
-      const { signature, verdict, bytesPerRow, runMs } = finding;
+      const { signature, verdict, bytesPerRow, runs } = finding;
       this.#batching = verdict.reason;
       const byMemory = bytesPerRow > 0 ? (MEMORY_SHARE * this.#context.memoryBytes) / bytesPerRow : config.maxBatchSize;
       this.#maxBatchSize = signature.batched ? Math.max(1, Math.min(config.maxBatchSize, Math.floor(byMemory))) : 1;
-      for (const [rows, ms] of runMs) this.#cost.observe(rows, 1, ms);
+      for (const { rows, bytes, ms } of runs) this.#cost.observe(rows, bytes, ms);
       this.#batcher = new Batcher({
         name: this.name,
         signature,
@@ -355,7 +355,7 @@ export class ModelVersion {
       const reason = `unbatched: generated inputs cannot run it: ${messageOf(thrown)}`;
       return {
         executor: second,
-        finding: { signature: report.signature, verdict: { batched: false, reason }, bytesPerRow: 0, runMs: [] },
+        finding: { signature: report.signature, verdict: { batched: false, reason }, bytesPerRow: 0, runs: [] },
       };
     }
   }
@@ -405,9 +405,11 @@ export class ModelVersion {
       this.#backoff.reset();
     }
     const alive = this.executors + this.#starting;
+    // When none is left, the lost one is replaced after its pause.
+    if (alive === 0 || alive >= this.#spread.instances) return;
     // A lone caller may keep an instance busy without ever waiting for it.
     const waited = reason === 'freed' || reason === 'full' || this.queuedRows > 0;
-    if (alive < this.#spread.instances && this.#scaling.wantsMore(waited ? busyMs : 0, alive)) void this.#addInstance();
+    if (this.#scaling.wantsMore(waited ? busyMs : 0, alive)) void this.#addInstance();
   }
 
   /** Starts a further instance, or replaces a lost one. */
@@ -442,11 +444,13 @@ export class ModelVersion {
       return;
     }
     this.#restart?.cancel();
-    this.#restart = this.#context.clock.setTimer(this.#backoff.next(), () => {
+    const restart = (): void => {
       if (this.executors + this.#starting > 0) return;
       this.events.restarted();
       void this.#addInstance();
-    });
+    };
+    // While no executor is there, nothing else may keep the process of those who wait alive.
+    this.#restart = this.#context.clock.setTimer(this.#backoff.next(), restart, { keepsAlive: true });
   }
 
   #fail(reason: string): void {
