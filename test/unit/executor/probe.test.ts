@@ -46,7 +46,7 @@ function elementwise(change: (values: number[], rows: number) => number[]) {
 describe('probe', () => {
   it('finds the batch axes of a model whose rows keep to themselves, in about ten runs', async () => {
     const plain = elementwise((values) => values.map((v) => 2 * v));
-    const { signature, verdict, bytesPerRow, runMs } = await probe(plain);
+    const { signature, verdict, bytesPerRow, runs } = await probe(plain);
     assert.deepEqual(verdict, { batched: true, reason: 'batched: rows alone and beside others are bit-identical' });
     assert.deepEqual(signature, {
       batched: true,
@@ -56,8 +56,11 @@ describe('probe', () => {
     assert.ok(plain.runs <= 10, `${plain.runs} runs`);
     assert.ok(bytesPerRow >= 0);
     assert.deepEqual(
-      runMs.map(([rows]) => rows),
-      [1, 8],
+      runs.map(({ rows, bytes }) => [rows, bytes]),
+      [
+        [1, 16],
+        [8, 128],
+      ],
     );
   });
 
