@@ -60,8 +60,11 @@ export interface Submission {
   readonly queueDeadlineMs: number;
 }
 
-/** Is told how a request ended: one of the two is there. Must not throw. */
-export type Settlement = (error: ShoalError | undefined, reply: Reply | undefined) => void;
+/** Is told how a request ended. Must not throw. */
+export interface SettlementListener {
+  answered(reply: Reply): void;
+  failed(error: ShoalError): void;
+}
 
 /** How often a request may have been in a batch whose executor died. */
 const DEATHS_ALLOWED = 1;
@@ -80,7 +83,7 @@ export class PendingRequest {
   state: 'queued' | 'running' | 'settled' = 'queued';
   /** Batches with this request during which the executor died. */
   deaths = 0;
-  #listener: Settlement | undefined;
+  #listener: SettlementListener | undefined;
   #promise: Promise<Reply> | undefined;
   #reply: Reply | undefined;
   #error: ShoalError | undefined;
@@ -102,19 +105,18 @@ export class PendingRequest {
   }
 
   /**
-   * Has `listener` called once, when the request is settled or at once if it is: with the request's own rows, or with
-   * an error. There is one listener; doors that answer thousands of requests a second do without a promise each.
+   * Has `listener` told once, when the request is settled or at once if it is: of the request's own rows, or of an
+   * error. There is one listener; doors that answer thousands of requests a second do without a promise each.
    */
-  onSettled(listener: Settlement): void {
-    if (this.state === 'settled') listener(this.#error, this.#reply);
+  onSettled(listener: SettlementListener): void {
+    if (this.#reply !== undefined) listener.answered(this.#reply);
+    else if (this.#error !== undefined) listener.failed(this.#error);
     else this.#listener = listener;
   }
 
   /** {@link PendingRequest.onSettled} as a promise, made when it is first asked for; rejects with a {@link ShoalError}. */
   get promise(): Promise<Reply> {
-    this.#promise ??= new Promise((resolve, reject) => {
-      this.onSettled((error, reply) => (reply === undefined ? reject(error) : resolve(reply)));
-    });
+    this.#promise ??= new Promise((resolve, reject) => this.onSettled({ answered: resolve, failed: reject }));
     return this.#promise;
   }
 
@@ -129,7 +131,7 @@ export class PendingRequest {
     this.state = 'settled';
     this.stamps.settledMs = nowMs;
     this.#reply = { outputs, stamps: this.stamps, batch };
-    this.#listener?.(undefined, this.#reply);
+    this.#listener?.answered(this.#reply);
     return true;
   }
 
@@ -139,7 +141,7 @@ export class PendingRequest {
     this.state = 'settled';
     this.stamps.settledMs = nowMs;
     this.#error = error;
-    this.#listener?.(error, undefined);
+    this.#listener?.failed(error);
     return true;
   }
 

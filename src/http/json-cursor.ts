@@ -6,6 +6,10 @@ import { utf8SequenceLength } from '../tensor/utf8.ts';
 /** The most text, in bytes, that may stand around the tensors' data. */
 export const MAX_ENVELOPE_BYTES = 1_048_576;
 
+const KEPT_NAMES = 64;
+const LONGEST_KEPT = 32;
+const keptNames: string[] = new Array<string>(KEPT_NAMES).fill('');
+
 const scanned = emptyScan();
 
 /**
@@ -122,6 +126,21 @@ export class JsonCursor {
     const { bytes } = this.text;
     if (this.#escaped) return String(JSON.parse(bytes.toString('utf8', this.#from - 1, this.#to + 1)));
     return bytes.toString('utf8', this.#from, this.#to);
+  }
+
+  /** {@link string} for names, which come again and again: text made before is given again instead of being made anew. */
+  name(): string {
+    const { bytes } = this.text;
+    const from = this.#from;
+    const length = this.#to - from;
+    if (this.#escaped || length === 0 || length > LONGEST_KEPT) return this.string();
+    const slot = (31 * length + 7 * bytes[from]! + bytes[from + length - 1]!) % KEPT_NAMES;
+    const kept = keptNames[slot]!;
+    if (kept.length === length && this.stringIs(kept)) return kept;
+    const text = this.string();
+    // As many characters as bytes: the text is ASCII, so that bytes can be compared with it.
+    if (text.length === length) keptNames[slot] = text;
+    return text;
   }
 
   /** Whether the string read last is `word`, which is ASCII. */

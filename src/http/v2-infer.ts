@@ -7,7 +7,13 @@ import { type HttpParts, notedOf } from './parts.ts';
 import { errorFrom } from './replies.ts';
 import { errorTiming, serverTiming } from './server-timing.ts';
 import { runSliced } from './sliced.ts';
-import { decodeInferRequest, type EncodedReply, encodeInferReply, type InferCall } from './v2-codec.ts';
+import {
+  decodeInferRequest,
+  type EncodedReply,
+  encodeInferReply,
+  type InferCall,
+  type InferReply,
+} from './v2-codec.ts';
 
 const HEADER_LENGTH = 'inference-header-content-length';
 
@@ -64,11 +70,7 @@ export class InferExchange {
       queueTimeoutMs: call.timeoutMs,
     });
     watchLeaver(this.#request.raw, this);
-    this.#pending.onSettled((error, answer) => {
-      forgetLeaver(this.#request.raw, this);
-      if (answer === undefined) this.#fail(error);
-      else this.#answer(answer);
-    });
+    this.#pending.onSettled(this);
   }
 
   /** Called when the client has closed the connection before it was answered. */
@@ -76,15 +78,23 @@ export class InferExchange {
     if (this.#pending !== undefined) this.#model.cancel(this.#pending);
   }
 
-  #answer(answer: Reply): void {
+  /** Called when the request has been refused or has failed. */
+  failed(error: ShoalError): void {
+    forgetLeaver(this.#request.raw, this);
+    this.#fail(error);
+  }
+
+  /** Called with the request's own rows. */
+  answered(answer: Reply): void {
+    forgetLeaver(this.#request.raw, this);
     try {
       const { outputs: asked, binaryByDefault, id } = this.#call!;
       const specs = this.#model.signature!.outputs;
-      const outputs = answer.outputs.map((tensor, i) => ({
-        name: asked?.[i]?.name ?? specs[i]!.name,
-        tensor,
-        binary: asked?.[i]?.binary ?? binaryByDefault,
-      }));
+      const outputs: InferReply['outputs'][number][] = [];
+      for (let i = 0; i < answer.outputs.length; i++) {
+        const { name, binary } = asked === undefined ? { name: specs[i]!.name, binary: undefined } : asked[i]!;
+        outputs.push({ name, tensor: answer.outputs[i]!, binary: binary ?? binaryByDefault });
+      }
       const { name: modelName, version: modelVersion } = this.#model;
       const encoded = runSliced(encodeInferReply({ modelName, modelVersion, id, outputs }));
       if (encoded instanceof Promise) {

@@ -5,6 +5,7 @@ import { quoteName, SLICE_BYTES } from '../tensor/json-text.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { JsonCursor } from './json-cursor.ts';
 import { JsonValueSkip } from './json-skip-value.ts';
+import { SeenNames } from './seen-names.ts';
 import {
   type RequestParameters,
   readInputParameter,
@@ -95,8 +96,8 @@ export class InferRequestParser {
   #skippedData: JsonArraySkip | undefined;
   #ignored: JsonValueSkip | undefined;
   #afterIgnored = REQUEST;
-  readonly #inputNames = new Set<string>();
-  readonly #outputNames = new Set<string>();
+  readonly #inputNames = new SeenNames();
+  readonly #outputNames = new SeenNames();
   readonly #sections: BinarySections;
 
   /**
@@ -263,9 +264,8 @@ export class InferRequestParser {
       draft.seen = once(draft.seen, NAME, 'name', draft);
       if (json.peek('a string') !== 0x22) throw wrong(`the name of ${draft.what}`, json, 'a string');
       json.scanString();
-      draft.name = json.string();
-      if (this.#inputNames.has(draft.name)) throw invalid(`${draft.what} stands in the request twice`);
-      this.#inputNames.add(draft.name);
+      draft.name = json.name();
+      if (!this.#inputNames.add(draft.name)) throw invalid(`${draft.what} stands in the request twice`);
     } else if (json.stringIs('shape')) {
       draft.seen = once(draft.seen, SHAPE, 'shape', draft);
       draft.readShape(json);
@@ -359,9 +359,8 @@ export class InferRequestParser {
       draft.seen = once(draft.seen, NAME, 'name', draft);
       if (json.peek('a string') !== 0x22) throw wrong(`the name of ${draft.what}`, json, 'a string');
       json.scanString();
-      const name = json.string();
-      if (this.#outputNames.has(name)) throw invalid(`output ${quoteName(name)} is asked for twice`);
-      this.#outputNames.add(name);
+      const name = json.name();
+      if (!this.#outputNames.add(name)) throw invalid(`output ${quoteName(name)} is asked for twice`);
       draft.name = name;
     } else if (json.stringIs('parameters')) {
       draft.seen = once(draft.seen, PARAMETERS, 'parameters', draft);
