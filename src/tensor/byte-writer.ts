@@ -41,7 +41,8 @@ export class ByteWriter {
   /** What was written, without a copy unless it would keep much more memory alive than it is. */
   finish(): Buffer {
     const written = this.#bytes.subarray(0, this.#used);
-    return this.#bytes.length - this.#used > 4096 + this.#used / 4 ? Buffer.from(written) : written;
+    // Pages that were never written take no memory, so a tail may stay.
+    return this.#bytes.length - this.#used > 4096 + this.#used / 2 ? Buffer.from(written) : written;
   }
 
   #reserve(size: number): void {

@@ -38,8 +38,8 @@ const TYPICAL_BYTES: Readonly<Record<Datatype, number>> = {
   INT32: 8,
   INT64: 8,
   FP16: 0,
-  FP32: 13,
-  FP64: 20,
+  FP32: 14,
+  FP64: 21,
   BYTES: 0,
 };
 

@@ -98,13 +98,15 @@ export function putFloat32s(floats: Float32Array, bits: Int32Array, count: numbe
       digits = 9;
     }
     const exponent = exponents[entry]!;
-    if (unsure || exponent < -6 || exponent > 7) {
-      at = unsure ? putShortest(at, x) : putDecimal(at, n, digits, exponent);
+    if (unsure || (exponent > 7 && exponent < 21)) {
+      at = unsure ? putShortest(at, x) : putLargeInteger(at, n, digits, exponent);
       out[at++] = 0x2c;
       continue;
     }
+    const scientific = exponent < -6 || exponent > 7;
     // `0.00000`, of which the point and as many zeros as are needed stay; or one place for a digit to move to.
-    if (exponent < 0) {
+    const isFraction = exponent < 0 && !scientific;
+    if (isFraction) {
       view.setInt32(at, 0x30302e30, true);
       view.setInt32(at + 4, 0x30303030, true);
       at += 1 - exponent;
@@ -125,62 +127,40 @@ export function putFloat32s(floats: Float32Array, bits: Int32Array, count: numbe
     pairs = hundreds | ((four - hundreds * 100) << 16);
     tens = ((pairs * 103) >> 10) & 0x000f000f;
     view.setInt32(at + 5, tens | ((pairs - tens * 10) << 8) | 0x30303030, true);
-    if (exponent < 0) at += digits;
+    if (isFraction) at += digits;
     else {
-      const point = at + exponent;
+      const before = scientific ? 0 : exponent;
+      const point = at + before;
       for (let to = at - 1; to < point; to++) out[to] = out[to + 1]!;
-      if (digits > exponent + 1) {
+      if (digits > before + 1) {
         out[point] = 0x2e;
         at += digits;
       } else at = point;
+    }
+    if (scientific) {
+      out[at] = 0x65;
+      out[at + 1] = exponent < 0 ? 0x2d : 0x2b;
+      at += 2;
+      const power = Math.abs(exponent);
+      const powerTens = (power * 205) >> 11;
+      if (powerTens > 0) out[at++] = 0x30 + powerTens;
+      out[at++] = 0x30 + power - powerTens * 10;
     }
     out[at++] = 0x2c;
   }
   return at;
 }
 
-/** Writes the `digits` ≤ 9 digits of `n`, the first of which counts 10^exponent, as JavaScript writes numbers. */
-function putDecimal(at: number, n: number, digits: number, exponent: number): number {
-  const out = piece;
-  if (exponent < 0) {
-    if (exponent < -6) return putExponential(at, n, digits, exponent);
-    out[at] = 0x30;
-    out[at + 1] = 0x2e;
-    at += 2;
-    for (let zeros = -1 - exponent; zeros > 0; zeros--) out[at++] = 0x30;
-    return putDigits(at, n, digits);
-  }
-  if (exponent > 20) return putExponential(at, n, digits, exponent);
-  if (digits <= exponent + 1) {
-    at = putDigits(at, n, digits);
-    for (let zeros = exponent + 1 - digits; zeros > 0; zeros--) out[at++] = 0x30;
-    return at;
-  }
-  const end = putDigits(at + 1, n, digits);
-  const point = at + exponent + 1;
-  for (; at < point; at++) out[at] = out[at + 1]!;
-  out[point] = 0x2e;
-  return end;
-}
-
-function putDigits(at: number, n: number, digits: number): number {
-  if (digits > 8) {
-    const first = (n / 100_000_000) | 0;
-    piece[at] = 0x30 + first;
-    putEightDigits(at + 1, n - first * 100_000_000);
-  } else putEightDigits(at, Math.imul(n, DIGIT_LIMITS[8 - digits]!));
-  return at + digits;
-}
-
-function putExponential(at: number, n: number, digits: number, exponent: number): number {
-  const out = piece;
-  let end = putDigits(at + 1, n, digits);
-  out[at] = out[at + 1]!;
-  if (digits === 1) end--;
-  else out[at + 1] = 0x2e;
-  out[end++] = 0x65;
-  out[end++] = exponent < 0 ? 0x2d : 0x2b;
-  return putSmallInteger(end, Math.abs(exponent));
+/** Writes the `digits` ≤ 9 digits of `n` and the zeros of an integer whose first digit counts 10^exponent. */
+function putLargeInteger(at: number, n: number, digits: number, exponent: number): number {
+  const first = (n / 100_000_000) | 0;
+  if (digits > 8) piece[at] = 0x30 + first;
+  putEightDigits(
+    digits > 8 ? at + 1 : at,
+    digits > 8 ? n - first * 100_000_000 : Math.imul(n, DIGIT_LIMITS[8 - digits]!),
+  );
+  piece.fill(0x30, at + digits, at + exponent + 1);
+  return at + exponent + 1;
 }
 
 /** The slow way, for powers of two, subnormals and close calls: tries decimals of each length by reading them back. */
