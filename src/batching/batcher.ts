@@ -216,20 +216,19 @@ export class Batcher implements TokenUser {
     if (this.#closed !== undefined) return this.#closed;
     const leftMs = Math.min(queueDeadlineMs, deadlineMs) - this.#clock.now();
     if (leftMs <= 0) return expired(name);
-    const retryAfterSeconds = this.#retryAfterSeconds();
     if (this.queuedRows + inputs.rows > maxQueueRows) {
       const text = `the queue of model '${name}' is full: ${this.queuedRows} rows wait, ${maxQueueRows} may`;
-      return new ShoalError('QUEUE_FULL', text, { retryAfterSeconds });
+      return new ShoalError('QUEUE_FULL', text, { retryAfterSeconds: this.#retryAfterSeconds() });
     }
     if (budget.heldBytes + inputs.bytes > budget.limitBytes) {
       const text = `the server's queues are full: requests hold ${budget.heldBytes} bytes, ${budget.limitBytes} may be held`;
-      return new ShoalError('QUEUE_FULL', text, { retryAfterSeconds });
+      return new ShoalError('QUEUE_FULL', text, { retryAfterSeconds: this.#retryAfterSeconds() });
     }
     // At the best cost per row ever seen; who cannot make it even so is told at once, not after the wait.
     const waitMs = (this.queuedRows * cost.leastMsPerRow()) / Math.max(1, this.#slots.length);
     if (waitMs > leftMs) {
       const text = `model '${name}' needs at least ${Math.ceil(waitMs)} ms for what waits, the request has ${Math.ceil(leftMs)} ms left`;
-      return new ShoalError('DEADLINE_UNREACHABLE', text, { retryAfterSeconds });
+      return new ShoalError('DEADLINE_UNREACHABLE', text, { retryAfterSeconds: this.#retryAfterSeconds() });
     }
     if (this.#poison.has(inputs)) {
       return new ShoalError(

@@ -14,6 +14,7 @@ interface Seen {
 export class CostEstimate {
   /** Means of the runs of 2^i to 2^(i+1) − 1 rows. */
   readonly #sizes: Map<number, Seen> = new Map();
+  #leastMsPerRow = 0;
 
   /** @param bytes of the inputs: rows of one model may differ in size. */
   observe(rows: number, bytes: number, ms: number): void {
@@ -24,6 +25,10 @@ export class CostEstimate {
       seen.ms += NEWEST * (ms - seen.ms);
       seen.rows += NEWEST * (rows - seen.rows);
       seen.bytes += NEWEST * (bytes - seen.bytes);
+    }
+    this.#leastMsPerRow = Number.POSITIVE_INFINITY;
+    for (const known of this.#sizes.values()) {
+      this.#leastMsPerRow = Math.min(this.#leastMsPerRow, known.ms / known.rows);
     }
   }
 
@@ -38,8 +43,6 @@ export class CostEstimate {
 
   /** The least milliseconds per row seen at any size; 0: unknown. */
   leastMsPerRow(): number {
-    let least = Number.POSITIVE_INFINITY;
-    for (const seen of this.#sizes.values()) least = Math.min(least, seen.ms / seen.rows);
-    return Number.isFinite(least) ? least : 0;
+    return this.#leastMsPerRow;
   }
 }

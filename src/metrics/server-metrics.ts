@@ -8,6 +8,9 @@ import { OUTCOMES, PROTOCOLS, RELEASE_REASONS, STAGES, VersionMeters } from './v
 const STATES = ['loading', 'ready', 'draining', 'unloaded', 'failed'] as const;
 const VERSION_LABELS = ['model', 'version'] as const;
 
+/** Gauges of prom-client that are named like counters, which Prometheus' own check refuses. */
+const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
+
 /** How often the event loop's delay is sampled. */
 const LOOP_SAMPLE_MS = 20;
 
@@ -35,6 +38,7 @@ export class ServerMetrics {
     }, LOOP_SAMPLE_MS);
     this.#loopTimer.unref();
     collectDefaultMetrics({ register: this.registry });
+    for (const name of MISNAMED) this.registry.removeSingleMetric(name);
     this.#addServer(build, budget);
     this.#addRequests();
     this.#addBatches();

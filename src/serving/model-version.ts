@@ -249,7 +249,8 @@ export class ModelVersion {
       this.#batcher.addRunner(executor);
       this.#loadMs = clock.now() - start;
       this.#state = 'ready';
-      const fields = { ...this.#labels(), provider: this.summary().provider, loadMs: Math.round(this.#loadMs) };
+      const { provider, providerReason } = this.summary();
+      const fields = { ...this.#labels(), provider, providerReason, loadMs: Math.round(this.#loadMs) };
       log.info(
         { ...fields, batching: this.#batching, maxBatchSize: this.#maxBatchSize },
         `model '${this.name}' version ${this.version} is ready`,
