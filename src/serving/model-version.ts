@@ -1,7 +1,7 @@
 import { Batcher, type BatcherEvents, type ByteBudget } from '../batching/batcher.ts';
 import type { CoreTokens } from '../batching/core-tokens.ts';
 import { CostEstimate } from '../batching/cost.ts';
-import type { BatchInfo, PendingRequest, Reply, Stamps } from '../batching/request.ts';
+import type { PendingRequest, Reply, Stamps } from '../batching/request.ts';
 import type { Clock, Timer } from '../clock.ts';
 import type { Config } from '../config.ts';
 import { type ErrorCode, messageOf, ShoalError, toShoalError } from '../errors.ts';
@@ -389,7 +389,7 @@ export class ModelVersion {
     return {
       batchEnded: (info, startMs, endMs, result) => {
         events.batchEnded(info, startMs, endMs, result);
-        this.#batchEnded(info, endMs - startMs, result !== undefined);
+        this.#batchEnded(endMs - startMs, result !== undefined);
       },
       settled: (request, code) => events.settled(request, code),
       refused: (code) => events.refused(code),
@@ -400,7 +400,7 @@ export class ModelVersion {
     };
   }
 
-  #batchEnded({ reason }: BatchInfo, busyMs: number, ok: boolean): void {
+  #batchEnded(busyMs: number, ok: boolean): void {
     if (ok && this.#deaths > 0) {
       this.#deaths = 0;
       this.#backoff.reset();
@@ -408,9 +408,9 @@ export class ModelVersion {
     const alive = this.executors + this.#starting;
     // When none is left, the lost one is replaced after its pause.
     if (alive === 0 || alive >= this.#spread.instances) return;
-    // A lone caller may keep an instance busy without ever waiting for it.
-    const waited = reason === 'freed' || reason === 'full' || this.queuedRows > 0;
-    if (this.#scaling.wantsMore(waited ? busyMs : 0, alive)) void this.#addInstance();
+    // Those that were answered by this run are still in flight. A lone one can keep an instance busy, but not two.
+    const shared = this.inflightRequests > 1;
+    if (this.#scaling.wantsMore(shared ? busyMs : 0, alive)) void this.#addInstance();
   }
 
   /** Starts a further instance, or replaces a lost one. */

@@ -20,7 +20,7 @@ export class Scaling {
   }
 
   /**
-   * Notes a run that took `busyMs` of one of `instances` while others waited for it (0 when none did); true when a
+   * Notes a run that took `busyMs` of one of `instances`, 0 when a further one could not have helped; true when a
    * further instance should be started.
    */
   wantsMore(busyMs: number, instances: number): boolean {
