@@ -71,12 +71,20 @@ export function putFloat32s(floats: Float32Array, bits: Int32Array, count: numbe
       continue;
     }
     const entry = 2 * binaryExponent + (x >= nextPowers[binaryExponent]! ? 1 : 0);
+    let exponent = exponents[entry]!;
     let scaled = x * scales[entry]!;
     let tolerance = tolerances[entry]!;
+    if (binaryExponent === 0) {
+      // Subnormals lie between many powers of ten, at one distance from each other.
+      exponent = Math.floor(Math.log10(x));
+      const scale = powerOfTen(7 - exponent);
+      scaled = x * scale;
+      tolerance = 2 ** -150 * scale;
+    }
     let n = (scaled + 0.5) | 0;
     let distance = Math.abs(n - scaled);
     let digits = 8;
-    let unsure = (word & 0x7fffff) === 0 || binaryExponent === 0 || n >= 100_000_000;
+    let unsure = (word & 0x7fffff) === 0 || n >= 100_000_000;
     if (distance < tolerance - unsureBelow) {
       // Eight digits suffice, perhaps fewer.
       for (;;) {
@@ -97,9 +105,8 @@ export function putFloat32s(floats: Float32Array, bits: Int32Array, count: numbe
       n = (scaled * 10 + 0.5) | 0;
       digits = 9;
     }
-    const exponent = exponents[entry]!;
     if (unsure || (exponent > 7 && exponent < 21)) {
-      at = unsure ? putShortest(at, x) : putLargeInteger(at, n, digits, exponent);
+      at = unsure ? putShortest(at, x, word) : putLargeInteger(at, n, digits, exponent);
       out[at++] = 0x2c;
       continue;
     }
@@ -163,15 +170,26 @@ function putLargeInteger(at: number, n: number, digits: number, exponent: number
   return at + exponent + 1;
 }
 
-/** The slow way, for powers of two, subnormals and close calls: tries decimals of each length by reading them back. */
-function putShortest(at: number, x: number): number {
+/** The slow way, for close calls and powers of two; the texts of the latter, of which there are few, are kept. */
+function putShortest(at: number, x: number, word: number): number {
+  const power = (word & 0x7fffff) === 0 ? (word >>> 23) & 0xff : -1;
+  const text = powerTexts[power] ?? shortestText(x);
+  if (power >= 0) powerTexts[power] = text;
+  for (let i = 0; i < text.length; i++) piece[at + i] = text.charCodeAt(i);
+  return at + text.length;
+}
+
+const powerTexts: (string | undefined)[] = new Array(256).fill(undefined);
+
+/** A shortest decimal, found by reading back decimals of each length. */
+function shortestText(x: number): string {
   for (let digits = 1; ; digits++) {
     const [nearest = '', exponent = ''] = x.toExponential(digits - 1).split('e');
     const n = Number(nearest.replace('.', ''));
     // Beside the nearest decimal the next greater one may do: above a power of two floats are twice as far apart.
     for (const candidate of [n, n + 1]) {
       const value = Number(`${candidate}e${Number(exponent) - digits + 1}`);
-      if (Math.fround(value) === x) return at + piece.write(String(value), at, 'latin1');
+      if (Math.fround(value) === x) return String(value);
     }
   }
 }

@@ -3,7 +3,7 @@ import type { JsonArrayWalk } from './json-array.ts';
 import { readFloat32Run } from './json-float32-run.ts';
 import { readFloat64Run } from './json-float64-run.ts';
 import { emptyScan, scanNumber } from './json-number.ts';
-import { fastView, syntaxError } from './json-text.ts';
+import { fastView, MAX_SLOW_ELEMENTS, syntaxError } from './json-text.ts';
 import type { TensorMemory } from './memory.ts';
 
 const EXACT_MANTISSA = 2 ** 53;
@@ -36,13 +36,16 @@ export class JsonFloatReader {
    */
   read(stop: number): void {
     const walk = this.#walk;
-    while (walk.toElement(stop)) {
+    let slow = 0;
+    while (slow < MAX_SLOW_ELEMENTS && walk.toElement(stop)) {
       const before = walk.index;
       if (this.#view !== undefined) {
         if (this.#double) readFloat64Run(walk, this.#view, this.#float64, this.#base, stop);
         else readFloat32Run(walk, this.#view, this.#float32, this.#base, stop);
       }
-      if (walk.index === before) this.#readOne();
+      if (walk.index > before) continue;
+      this.#readOne();
+      slow++;
     }
   }
 

@@ -1,7 +1,8 @@
+import { EXACT_POWERS } from './decimal.ts';
 import type { JsonArrayWalk } from './json-array.ts';
 import { readIntegerRun } from './json-integer-run.ts';
 import { emptyScan, exactInteger, scanNumber } from './json-number.ts';
-import { fastView } from './json-text.ts';
+import { fastView, MAX_SLOW_ELEMENTS } from './json-text.ts';
 import type { TensorMemory } from './memory.ts';
 import { DATATYPES } from './tensor.ts';
 
@@ -41,12 +42,15 @@ export class JsonIntegerReader {
    */
   read(stop: number): void {
     const walk = this.#walk;
-    while (walk.toElement(stop)) {
+    let slow = 0;
+    while (slow < MAX_SLOW_ELEMENTS && walk.toElement(stop)) {
       const before = walk.index;
       if (this.#view !== undefined) {
         readIntegerRun(walk, this.#view, this.#memory, this.#size, this.#base, this.#least, this.#greatest, stop);
       }
-      if (walk.index === before) this.#readOne();
+      if (walk.index > before) continue;
+      this.#readOne();
+      slow++;
     }
   }
 
@@ -58,8 +62,9 @@ export class JsonIntegerReader {
     if (c !== 0x2d && (c < 0x30 || c > 0x39)) throw walk.wrongElement(`an integer (${this.#datatype})`);
     scanNumber(text, pos, scanned);
     const { end, plain, mantissa, negative } = scanned;
-    if (plain && mantissa < TWO_POW_32) {
-      const value = negative ? -mantissa : mantissa;
+    const magnitude = plain ? mantissa : wholeNumber(mantissa, scanned.exponent);
+    if (magnitude < TWO_POW_32) {
+      const value = negative ? -magnitude : magnitude;
       if (value < this.#least || value > this.#greatest) throw this.#outOfRange();
       this.#store(index, value, value < 0 ? -1 : 0);
     } else if (plain && this.#size === 8 && mantissa < 2 * TWO_POW_32 * TWO_POW_32) {
@@ -109,6 +114,16 @@ export class JsonIntegerReader {
     else if (this.#size === 2) int16[this.#base + index] = low;
     else int8[this.#base + index] = low;
   }
+}
+
+/** mantissa · 10^exponent where a few exact operations show that it is an integer, else NaN. */
+function wholeNumber(mantissa: number, exponent: number): number {
+  if (mantissa > Number.MAX_SAFE_INTEGER || exponent < -15 || exponent > 15) return Number.NaN;
+  const power = EXACT_POWERS[Math.abs(exponent)]!;
+  if (exponent >= 0) return mantissa * power;
+  const quotient = mantissa / power;
+  // The product is exact since it is below 2^53 when the quotient is an integer.
+  return Number.isInteger(quotient) && quotient * power === mantissa ? quotient : Number.NaN;
 }
 
 const RANGES: Readonly<Record<IntegerDatatype, readonly [bigint, bigint]>> = {

@@ -15,6 +15,9 @@ export const MAX_NUMBER_BYTES = 32_768;
 /** How much text is worked through between two looks at the clock; well below a millisecond even for slow elements. */
 export const SLICE_BYTES = 65_536;
 
+/** How many numbers of forms that need strings or more are read between two pauses; each takes up to a microsecond. */
+export const MAX_SLOW_ELEMENTS = 2000;
+
 // Below this much text a DataView costs more than it saves.
 const MIN_FAST_BYTES = 1024;
 

@@ -7,6 +7,9 @@ import { encodeStrings, type Tensor } from '../../../src/tensor/tensor.ts';
 import { makeTensor } from '../../../src/tensor/typed.ts';
 import { binaryInput, input } from './v2-bodies.ts';
 
+// A float whose nearest decimal of eight digits lies on the very edge of what reads back as it.
+const CLOSE_CALL = 125_380_304;
+
 /** Runs work to its end; how often it paused, and the longest time in milliseconds between two pauses. */
 function pauses(work: Generator<void, unknown, void>): { count: number; longestMs: number } {
   let longestMs = 0;
@@ -20,6 +23,11 @@ function pauses(work: Generator<void, unknown, void>): { count: number; longestM
 
 function body(...inputs: readonly unknown[]): Buffer {
   return Buffer.from(JSON.stringify({ inputs }));
+}
+
+function slow(datatype: string, element: string): Buffer {
+  const data = Array(300_000).fill(element).join(',');
+  return Buffer.from(`{"inputs":[{"name":"x","datatype":"${datatype}","shape":[300000],"data":[${data}]}]}`);
 }
 
 function reply(tensor: Tensor, binary: boolean): Generator<void, unknown, void> {
@@ -115,6 +123,9 @@ describe('sliced work', () => {
       [body(input('INT64', [400_000], Array(400_000).fill(1_234_567))), undefined, 30],
       [body(input('BYTES', [1], ['x'.repeat(3_000_000)])), undefined, 60],
       [body(input('BYTES', [300_000], Array(300_000).fill('éé'))), undefined, 30],
+      // Numbers that take long: each needs the slowest way.
+      [slow('FP64', '4.9e-324'), undefined, 100],
+      [slow('INT64', '1000000000000000000.0'), undefined, 100],
       [Buffer.from(JSON.stringify({ unknown: Array(400_000).fill(1), inputs: [] })), undefined, 10],
       [Buffer.concat([text, strings]), String(text.length), 30],
       [Buffer.concat([booleans, Buffer.alloc(3_000_000, 2)]), String(booleans.length), 30],
@@ -135,6 +146,8 @@ describe('sliced work', () => {
       [makeTensor('FP64', [150_000], new Float64Array(150_000).fill(1 / 3)), false, 30],
       [makeTensor('INT64', [250_000], new BigInt64Array(250_000).fill(12345678901n)), false, 30],
       [makeTensor('BOOL', [500_000], new Uint8Array(500_000)), false, 30],
+      // Read back as text one by one, as they are so close to where fewer digits do.
+      [makeTensor('FP32', [100_000], new Float32Array(100_000).fill(CLOSE_CALL)), false, 60],
       [{ datatype: 'BYTES', shape: [1], bytes: encodeStrings(['\u0001'.repeat(500_000)]) }, false, 20],
       [makeTensor('FP32', [5_000_000], new Float32Array(5_000_000)), true, 15],
     ];

@@ -87,6 +87,7 @@ describe('FP32 as JSON', () => {
     const values = around.flatMap((near) =>
       [-3, -2, -1, 0, 1, 2, 3].map((step) => fromBits(Math.max(0, near + step))).filter(Number.isFinite),
     );
+    for (let i = 0; i < 20_000; i++) values.push(fromBits(1 + random() * 0x7fffff));
     assertShortest([...values, ...values.map((x) => -x)]);
   });
 
