@@ -39,7 +39,7 @@ function requestOf(elements: readonly string[]): Buffer {
 }
 
 function decodeByParse(body: Buffer): Float32Array {
-  return Float32Array.from(JSON.parse(body.toString()).inputs[0].data);
+  return new Float32Array(JSON.parse(body.toString()).inputs[0].data);
 }
 
 /** Drives work without pausing, since a pause of the loop is not what is measured here. */

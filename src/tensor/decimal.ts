@@ -17,13 +17,16 @@ export const SMALL_POWERS: Int32Array = Int32Array.of(1, 10, 100, 1000, 10_000);
 export const MIN_POWER = -290;
 export const MAX_POWER = 290;
 
-// 10^e as an unevaluated sum of two doubles. Each step multiplies (or divides) by ten with a relative error
-// below 2^-103, and there are 290, so every entry is right to 2^-94.
-/** The higher parts by themselves: 10^(i + MIN_POWER) with a relative error below 2^-52. */
+/** 10^(i + MIN_POWER), with a relative error below 2^-52. */
 export const POWERS: Float64Array = new Float64Array(MAX_POWER - MIN_POWER + 1);
-const HIGH = POWERS;
-/** The lower parts; high + low is 10^(i + MIN_POWER) with a relative error below 2^-94. */
+
+/**
+ * What the same place of {@link POWERS} lacks: their sum is right to 2^-94. Each is made from its neighbour by
+ * multiplying or dividing by ten with a relative error below 2^-103, at most 290 times.
+ */
 export const POWERS_REST: Float64Array = new Float64Array(MAX_POWER - MIN_POWER + 1);
+
+const HIGH = POWERS;
 const LOW = POWERS_REST;
 
 const SPLITTER = 134_217_729; // 2^27 + 1, Dekker (1971)
@@ -64,24 +67,18 @@ export function powerOfTen(e: number): number {
   return HIGH[e - MIN_POWER]!;
 }
 
-// Bounds on the relative error of `mantissa · 10^exponent` below: the caller's mantissa may carry up to 32 blocks
-// of digits that were each multiplied and added with rounding (64 · 2^-53), the power and the product one more each.
+/**
+ * Decides FP32: the exact value of a number lies within `v ± v · BRACKET`, where v is its mantissa times `POWERS[…]`
+ * and the mantissa was summed from up to eight blocks of digits, each multiplied and added with rounding (16 · 2^-53;
+ * 2^-52 for the power; 2^-53 each for the product and the ends). Rounding is monotonic, so when both ends round
+ * to the same float, that is `Math.fround(Number(text))`.
+ */
 export const BRACKET: number = 2 ** -45;
 
 /**
- * `Math.fround(Number(text))` for a text of value `mantissa · 10^exponent`, where `mantissa` may be off by
- * 2^-46 of itself. NaN when that does not decide; then the caller has to look at the text itself.
+ * As {@link BRACKET} for FP64, where the value is the sum of two doubles: 2^-94 from the power, and 2^-98 from the
+ * additions of low parts and the product of the second digits, as long as fifteen digits stand before them.
  */
-export function bracketFloat32(mantissa: number, exponent: number): number {
-  if (exponent < MIN_POWER || exponent > MAX_POWER) return Number.NaN;
-  const value = mantissa * HIGH[exponent - MIN_POWER]!;
-  // Rounding is monotonic: what the exact value rounds to lies between what the ends round to.
-  const low = Math.fround(value - value * BRACKET);
-  return low === Math.fround(value + value * BRACKET) ? low : Number.NaN;
-}
-
-// The total error of `sum` in `bracketFloat64` is below 2^-90 of the value: 2^-94 from the power,
-// 2^-99 from the second digits' product and the additions of the low parts.
 export const FINE_BRACKET: number = 2 ** -88;
 
 /**

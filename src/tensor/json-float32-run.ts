@@ -4,9 +4,10 @@ import type { JsonArrayWalk } from './json-array.ts';
 /** No number that a run reads, with the blocks of four bytes behind it, is longer than this. */
 export const RUN_MARGIN_BYTES = 64;
 
-/** After so many elements a run returns, so that V8 compiles it as a whole. */
-// Entered once for a whole slice it would be compiled while it runs (OSR), without having seen its own end,
-// and be thrown out of the compiled code there each time.
+/**
+ * After so many elements a run returns. Entered once for a whole slice it would be compiled while it runs (OSR),
+ * without having seen its own end, and be thrown out of the compiled code there each time.
+ */
 export const RUN_ELEMENTS = 256;
 
 /** The most digits before the point that a run reads; with eight behind it they stay below 2^53. */
@@ -17,7 +18,12 @@ export const MAX_WHOLE_DIGITS = 7;
  * from `base` + the walk's index on: the fast way for FP32. Stops, with the walk in order, before anything else.
  *
  * Written for V8: constants are literals, nothing is called in the loop, and blocks of four digits are computed
- * without branches, which each change of a number's length would mislead.
+ * without branches, which each change of a number's length would mislead:
+ * - `block`, the first digit highest, has its bytes XORed with 0x30, so that digits become their values.
+ * - Adding 0x76 sets the high bit of every byte that is no digit (`others`); the zeros above the first, by eight, count
+ *   the digits. A byte above 0x7f may carry into the digit before it and hide it, which ends the run one byte early.
+ * - Shifted right the digits end the block and zeros begin it. Times 266 (10 + 2^8) each pair is a number in every other
+ *   byte, times 65636 (100 + 2^16) both are one number in the upper half.
  */
 export function readFloat32Run(
   walk: JsonArrayWalk,
@@ -120,7 +126,7 @@ export function readFloat32Run(
       }
       if (mantissa < 9007199254740992 && scale >>> 0 <= 22) value = mantissa / exactPowers[scale]!;
       else if (-scale >= leastPower && -scale <= greatestPower) {
-        // As `bracketFloat32`, which says why.
+        // See BRACKET.
         const middle = mantissa * powers[-scale - leastPower]!;
         value = Math.fround(middle - middle * bracket);
         if (value !== Math.fround(middle + middle * bracket) || value === Number.POSITIVE_INFINITY) break;

@@ -114,7 +114,7 @@ export function readFloat64Run(
       const mantissa = first * exactPowers[count]! + second;
       if (mantissa < 9007199254740992 && scale >>> 0 <= 22) value = mantissa / exactPowers[scale]!;
       else {
-        // As `bracketFloat64`, which says why; but here zeros may begin the digits, so the second part may weigh more.
+        // As `bracketFloat64`, but here zeros may begin the digits, so that the second part may weigh more.
         const power = count - scale - leastPower;
         if (scale > 250 || count - scale > 250) break;
         const factor = highs[power]!;
