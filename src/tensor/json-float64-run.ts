@@ -6,8 +6,7 @@ import { MAX_WHOLE_DIGITS, RUN_ELEMENTS, RUN_MARGIN_BYTES } from './json-float32
  * Reads as many plain numbers, each directly followed by a comma and at most one space, as there are, into `out`
  * from `base` + the walk's index on: the fast way for FP64. Stops, with the walk in order, before anything else.
  *
- * Written for V8: constants are literals, nothing is called in the loop, and blocks of four digits are computed
- * without branches, which each change of a number's length would mislead.
+ * `readFloat32Run` says how the digits are read and why so.
  */
 export function readFloat64Run(
   walk: JsonArrayWalk,
