@@ -95,9 +95,10 @@ describe('executor processes', () => {
   it('serve at the front’s priority after they have loaded at a low one', async (t) => {
     await startService(t, { add2: add2() }, { instances: 1 });
     const [pid] = childrenOf(process.pid);
-    for (const thread of readdirSync(`/proc/${pid}/task`)) {
-      assert.equal(os.getPriority(Number(thread)), os.getPriority(), `thread ${thread}`);
-    }
+    const isBack = (): boolean =>
+      readdirSync(`/proc/${pid}/task`).every((thread) => os.getPriority(Number(thread)) === os.getPriority());
+    // It comes back after it has said that it is ready.
+    await waitFor(isBack, 'all its threads are back');
   });
 
   it('are let go one and all when the service is drained', async (t) => {
