@@ -8,18 +8,21 @@ import { ShoalError } from '../errors.ts';
  */
 export function refuseCrossOrigin(origin: string | undefined, host: string | undefined): void {
   if (origin === undefined) return;
-  let originHost: string | undefined;
-  try {
-    originHost = new URL(origin).host;
-  } catch {
-    // `null`, of a sandboxed page or a file, belongs to nobody.
-  }
+  const from = hostOf(origin);
+  const own = host?.toLowerCase();
   // A default port is left out of an Origin and may stand in a Host.
-  if (originHost !== undefined && host !== undefined && originHost === host.toLowerCase().replace(/:(80|443)$/, ''))
-    return;
-  if (originHost !== undefined && originHost === host?.toLowerCase()) return;
+  if (from !== '' && own !== undefined && (from === own || from === own.replace(/:(80|443)$/, ''))) return;
   throw new ShoalError(
     'CROSS_ORIGIN',
     `requests from pages of another origin (${origin}) are refused; let a proxy allow them`,
   );
+}
+
+/** Empty for `null`, the origin of a sandboxed page or a file, which belongs to nobody. */
+function hostOf(origin: string): string {
+  try {
+    return new URL(origin).host;
+  } catch {
+    return '';
+  }
 }
