@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { modelConfig, modelMetadata } from '../../../src/http/model-info.ts';
+import { renderPage } from '../../../src/http/page.ts';
+import type { ModelSummary, ModelVersion } from '../../../src/serving/model-version.ts';
+import type { Signature, TensorSpec } from '../../../src/tensor/signature.ts';
+
+const spec = (
+  name: string,
+  shape: number[],
+  batchAxis: number | null,
+  datatype: TensorSpec['datatype'] = 'FP32',
+): TensorSpec => ({
+  name,
+  datatype,
+  shape,
+  batchAxis,
+});
+
+const summary = (changes: Partial<ModelSummary> = {}): ModelSummary => ({
+  name: 'm',
+  version: '3',
+  state: 'ready',
+  reason: undefined,
+  provider: 'cpu',
+  providerReason: 'as configured',
+  instances: 1,
+  maxInstances: 2,
+  threads: 1,
+  batching: 'batched: rows are bit-identical',
+  maxBatchSize: 16,
+  signature: undefined,
+  file: '/models/m/3/model.onnx',
+  fileBytes: 1000,
+  loadMs: 12,
+  ...changes,
+});
+
+/** The part of a model version that the replies are made from. */
+const version = (changes: Partial<ModelSummary> = {}): ModelVersion =>
+  ({
+    name: 'm',
+    version: '3',
+    maxBatchSize: 16,
+    batchWindowMs: 2.5,
+    summary: () => summary(changes),
+  }) as unknown as ModelVersion;
+
+const along0: Signature = {
+  inputs: [spec('x', [-1, 4], 0), spec('t', [-1], 0, 'BYTES')],
+  outputs: [spec('y', [-1, 2], 0)],
+  batched: true,
+};
+
+interface Config {
+  readonly max_batch_size: number;
+  readonly input: { readonly dims: number[]; readonly data_type: string }[];
+  readonly output: { readonly dims: number[] }[];
+  readonly dynamic_batching?: { readonly max_queue_delay_microseconds: number };
+  readonly instance_group: { readonly kind: string; readonly count: number; readonly gpus: number[] }[];
+}
+
+describe('modelConfig', () => {
+  it('leaves the batch dimension out where rows are stacked along the first one', () => {
+    const config = modelConfig(version(), along0) as Config;
+    assert.equal(config.max_batch_size, 16);
+    assert.deepEqual(
+      config.input.map(({ dims }) => dims),
+      [[4], []],
+    );
+    assert.equal(config.input[1]!.data_type, 'TYPE_STRING');
+    assert.deepEqual(config.output[0]!.dims, [2]);
+    assert.equal(config.dynamic_batching!.max_queue_delay_microseconds, 2500);
+  });
+
+  it('gives full shapes and no batch size where rows are stacked along another dimension, which is batched all the same', () => {
+    const signature: Signature = {
+      inputs: [spec('input', [-1, 576], 0), spec('state', [2, -1, 8], 1), spec('sr', [], null, 'INT64')],
+      outputs: [spec('output', [-1, 1], 0), spec('stateN', [2, -1, 8], 1)],
+      batched: true,
+    };
+    const config = modelConfig(version(), signature) as Config;
+    assert.equal(config.max_batch_size, 0);
+    assert.deepEqual(
+      config.input.map(({ dims }) => dims),
+      [[-1, 576], [2, -1, 8], []],
+    );
+    assert.ok(config.dynamic_batching !== undefined);
+  });
+
+  it('has no batching for a model that is not batched', () => {
+    const signature: Signature = {
+      inputs: [spec('x', [2, 2], null)],
+      outputs: [spec('y', [2, 2], null)],
+      batched: false,
+    };
+    const config = modelConfig(version(), signature) as Config;
+    assert.equal(config.max_batch_size, 0);
+    assert.equal('dynamic_batching' in config, false);
+  });
+
+  it('names the instances and where they run', () => {
+    const [cpu] = (modelConfig(version(), along0) as Config).instance_group;
+    assert.deepEqual([cpu!.kind, cpu!.count, cpu!.gpus], ['KIND_CPU', 2, []]);
+    const [gpu] = (modelConfig(version({ provider: 'cuda:3' }), along0) as Config).instance_group;
+    assert.deepEqual([gpu!.kind, gpu!.gpus], ['KIND_GPU', [3]]);
+  });
+});
+
+describe('modelMetadata', () => {
+  it('has what the protocol asks for, and properties of texts', () => {
+    const metadata = modelMetadata(version(), along0, ['1', '3']) as Record<string, unknown>;
+    assert.deepEqual(Object.keys(metadata), ['name', 'versions', 'platform', 'inputs', 'outputs', 'properties']);
+    assert.deepEqual(metadata['inputs'], [
+      { name: 'x', datatype: 'FP32', shape: [-1, 4] },
+      { name: 't', datatype: 'BYTES', shape: [-1] },
+    ]);
+    for (const value of Object.values(metadata['properties'] as object)) assert.equal(typeof value, 'string');
+  });
+});
+
+describe('renderPage', () => {
+  it('escapes whatever comes from files', () => {
+    const evil = '<script>alert("&\'")</script>';
+    const signature: Signature = { inputs: [spec(evil, [1], null)], outputs: [], batched: false };
+    const page = renderPage(
+      '1',
+      [summary({ name: evil, reason: evil, batching: evil, provider: evil, signature })],
+      evil,
+    );
+    assert.doesNotMatch(page, /<script|alert\("/);
+    assert.match(page, /&#60;script&#62;/);
+  });
+
+  it('says whether the server is ready, and how to begin', () => {
+    assert.match(renderPage('1.2.3', [], undefined), /Shoal 1\.2\.3[\s\S]*class="ready">Ready[\s\S]*No models yet/);
+    assert.match(renderPage('1', [summary()], 'because'), /Not ready<\/span>: because/);
+    assert.match(renderPage('1', [summary()], undefined), /at most 16 rows/);
+    assert.doesNotMatch(renderPage('1', [summary({ maxBatchSize: 1 })], undefined), /at most/);
+  });
+});
