@@ -6,7 +6,7 @@ import { type ErrorCode, ShoalError } from '../../../src/errors.ts';
 import type { Tensor } from '../../../src/tensor/tensor.ts';
 import { echo } from '../../support/fake-runner.ts';
 import { rowsIn, rowsOf, signatureOf } from '../../support/make-request.ts';
-import { setUp } from './bench.ts';
+import { setUp } from './rig.ts';
 
 async function answerOf(request: PendingRequest): Promise<number[][]> {
   const { outputs } = await request.promise;

@@ -4,7 +4,7 @@ import { ShoalError, toShoalError } from '../../../src/errors.ts';
 import { checkInputs } from '../../../src/tensor/signature.ts';
 import { echo } from '../../support/fake-runner.ts';
 import { rowsIn, rowsOf, signatureOf } from '../../support/make-request.ts';
-import { setUp } from './bench.ts';
+import { setUp } from './rig.ts';
 
 /** Mistakes that other inference servers have made with their queues. */
 describe('traps of others', () => {

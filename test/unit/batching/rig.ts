@@ -8,8 +8,8 @@ import { FakeClock } from '../../support/fake-clock.ts';
 import { type Compute, FakeRunner } from '../../support/fake-runner.ts';
 import { signatureOf, submissionOf } from '../../support/make-request.ts';
 
-/** A batcher on a test's bench: a fake clock, fake runners, and notes of what it reports. */
-export interface Bench {
+/** A batcher in a test rig: a fake clock, fake runners, and notes of what it reports. */
+export interface Rig {
   readonly clock: FakeClock;
   readonly batcher: Batcher;
   readonly tokens: CoreTokens;
@@ -37,13 +37,13 @@ export function setUp(
     /** Called at each event, with its name, to see what comes first. */
     onEvent?: (name: 'batchEnded' | 'settled') => void;
   } = {},
-): Bench {
+): Rig {
   const { cores = 4, runners = 1, limitBytes = 1e9, compute, onEvent = () => {}, ...rest } = options;
   const clock = options.clock ?? new FakeClock();
   const tokens = options.tokens ?? new CoreTokens(cores, clock);
   const cost = new CostEstimate();
   const budget = { heldBytes: 0, limitBytes };
-  const settled: Bench['settled'] = [];
+  const settled: Rig['settled'] = [];
   const refused: ErrorCode[] = [];
   const unbatchable: string[] = [];
   const batcher = new Batcher({
@@ -67,7 +67,7 @@ export function setUp(
       unbatchable: (reason) => unbatchable.push(reason),
     },
   });
-  const bench: Bench = {
+  const rig: Rig = {
     clock,
     batcher,
     tokens,
@@ -79,7 +79,7 @@ export function setUp(
     unbatchable,
     add: (one = {}) => {
       const runner = new FakeRunner(clock, { ...(compute === undefined ? {} : { compute }), ...one });
-      bench.runners.push(runner);
+      rig.runners.push(runner);
       batcher.addRunner(runner);
       return runner;
     },
@@ -90,6 +90,6 @@ export function setUp(
       return request;
     },
   };
-  for (let i = 0; i < runners; i++) bench.add();
-  return bench;
+  for (let i = 0; i < runners; i++) rig.add();
+  return rig;
 }
