@@ -58,8 +58,11 @@ function comparesInProcess({ clients, encoding }: Case): boolean {
 /** Requests sent at once to check the answers, each with another row. */
 const CHECKED_ROWS = 64;
 
-/** Not counted, before the first round of a case: the compiler takes that long until each server is as fast as it gets. */
-const WARM_UP_SECONDS = 2;
+/**
+ * Not counted, before the first round of a case: each server answers so many requests or is warmed for so long. V8 compiles
+ * a server's code in the background until it has met some ten thousand requests, which takes CPU time from everyone.
+ */
+const WARM_UP = { requests: 15_000, seconds: 10 } as const;
 
 /** A round in which other processes took more of the machine than this is measured once more. */
 const DISTURBED_SHARE = 0.06;
@@ -133,7 +136,9 @@ async function measureCase(
   writeFileSync(bodyFile, body.bytes);
   const request = { bodyFile, headers: body.headers, clients: one.clients, seconds: seconds * one.model.stretch };
   for (const contender of contenders) {
-    await runServer(contender, load, { ...request, seconds: WARM_UP_SECONDS }, one.encoding);
+    for (let second = 0, answered = 0; second < WARM_UP.seconds && answered < WARM_UP.requests; second++) {
+      answered += (await runServer(contender, load, { ...request, seconds: 1 }, one.encoding)).requestsPerSecond;
+    }
   }
 
   const rounds: Round[] = [];

@@ -54,7 +54,8 @@ export async function runServer(
   const metricsAfter = metricsUrl === undefined ? undefined : await scrape(metricsUrl);
 
   const { requests, failures, seconds, p50Ms, p99Ms } = result;
-  if (failures > 0 || requests === 0) throw new Error(`${name} failed ${failures} of ${requests + failures} requests`);
+  if (failures > 0) throw new Error(`${name} failed ${failures} of ${requests + failures} requests`);
+  if (requests === 0) throw new Error(`${name} answered nothing within ${seconds} s`);
   const serverCpu = cpuAfter.tree - cpuBefore.tree;
   const between = (metric: string): Histogram | undefined =>
     metricsBefore === undefined || metricsAfter === undefined
