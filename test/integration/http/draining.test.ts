@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { cpuTimeMs } from '../../../src/executor/cpu-time.ts';
-import { hangLoad, ident, loopHang } from '../../support/models.ts';
+import { executorPids, startBusyServer } from '../../support/busy.ts';
+import { hangLoad, ident } from '../../support/models.ts';
 import { type Scope, startServer, TestServer } from '../../support/server.ts';
-import { ConnectionEnded, requestBytes, WireConnection } from '../../support/wire.ts';
+import { requestBytes, WireConnection } from '../../support/wire.ts';
 
 /** The orderly end of a server, seen from connections of every kind. */
 
@@ -14,21 +14,10 @@ const x = (...data: number[]): string =>
     '/v2/models/ident/infer',
     JSON.stringify({ inputs: [{ name: 'x', datatype: 'FP32', shape: [1, data.length], data }] }),
   );
-const trips = (count: number): string =>
-  requestBytes(
-    'POST',
-    '/v2/models/slow/infer',
-    JSON.stringify({ inputs: [{ name: 'trips', datatype: 'INT64', shape: [1], data: [count] }] }),
-  );
-
 const open = async (scope: Scope, { port }: TestServer): Promise<WireConnection> => {
   const connection = await WireConnection.open(port);
   scope.after(async () => connection.close());
   return connection;
-};
-
-const runs = async (running: TestServer): Promise<void> => {
-  while ((await running.metrics()).value('shoal_inflight_requests', { model: 'slow', version: '1' }) === 0);
 };
 
 describe('draining', () => {
@@ -67,11 +56,13 @@ describe('draining', () => {
   });
 
   it('requests in flight are answered, and told that they were the last', async (t) => {
-    const running = await startServer(t, { slow: loopHang() }, { instances: 1 });
+    const { running, release, until } = await startBusyServer(t);
     const connections = await Promise.all([1, 2, 3].map(() => open(t, running)));
-    for (const connection of connections) await connection.send(trips(150_000));
-    await runs(running);
+    for (const connection of connections) await connection.send(x(5));
+    await until(4, 3);
     const closed = running.server.close();
+    while (running.server.app.server.listening) await new Promise(setImmediate);
+    release();
     for (const connection of connections) {
       const { status, headers, body } = await connection.response();
       assert.equal(status, 200, body);
@@ -95,14 +86,12 @@ describe('draining', () => {
   });
 
   it('new connections are refused', async (t) => {
-    const running = await startServer(t, { slow: loopHang() }, { instances: 1 });
-    const connection = await open(t, running);
-    await connection.send(trips(150_000));
-    await runs(running);
+    const { running, first, release } = await startBusyServer(t);
     const closed = running.server.close();
     while (running.server.app.server.listening) await new Promise(setImmediate);
     await assert.rejects(WireConnection.open(running.port), { code: 'ECONNREFUSED' });
-    assert.equal((await connection.response()).status, 200);
+    release();
+    assert.equal((await first).status, 200);
     await closed;
   });
 
@@ -122,14 +111,13 @@ describe('draining', () => {
   });
 
   it('after the drain timeout what is still unanswered is cut', async (t) => {
-    const running = await startServer(t, { slow: loopHang() }, { instances: 1, drainTimeout: '300ms' });
-    const connection = await open(t, running);
-    await connection.send(trips(1e10));
-    await runs(running);
+    const { running, first } = await startBusyServer(t, { drainTimeout: '300ms' });
+    const cut = assert.rejects(first, { code: 'UND_ERR_SOCKET' });
     const start = performance.now();
     await running.server.close();
     assert.ok(performance.now() - start < 2500, `${performance.now() - start} ms`);
-    await assert.rejects(connection.response(), ConnectionEnded);
+    await cut;
+    await haveEnded(executorPids());
   });
 
   it('closing twice is closing once', async (t) => {
@@ -146,20 +134,20 @@ describe('draining', () => {
     // Once it has used so much of a core, it is in the middle of loading.
     while (!pids.some((pid) => (cpuTimeMs(pid) ?? 0) > 500)) {
       await new Promise((resolve) => setTimeout(resolve, 20));
-      pids = children();
+      pids = executorPids();
     }
     const start = performance.now();
     await running.server.close();
     await running.server.loaded();
     assert.ok(performance.now() - start < 2000, `${performance.now() - start} ms`);
-    while (children().some((pid) => pids.includes(pid))) {
-      assert.ok(performance.now() - start < 5000, 'the executor is still there');
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+    await haveEnded(pids);
   });
 });
 
-/** Processes that this one has started and that have not ended. */
-function children(): number[] {
-  return readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
+async function haveEnded(pids: readonly number[]): Promise<void> {
+  const start = performance.now();
+  while (executorPids().some((pid) => pids.includes(pid))) {
+    assert.ok(performance.now() - start < 5000, 'an executor is still there');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }

@@ -5,7 +5,8 @@ import path from 'node:path';
 import { describe, it } from 'node:test';
 import fastify, { type FastifyInstance } from 'fastify';
 import { type ConfigInput, makeTensor, readTensor, Service } from '../../../src/index.ts';
-import { ident, loopHang, type RepositoryContent, writeRepository } from '../../support/models.ts';
+import { holdExecutors } from '../../support/busy.ts';
+import { ident, type RepositoryContent, writeRepository } from '../../support/models.ts';
 import {
   type Answer,
   expectError,
@@ -26,6 +27,8 @@ interface Host {
   readonly app: FastifyInstance;
   readonly service: Service;
   readonly client: TestClient;
+  /** See {@link holdExecutors}; they are let go at the end of the test at the latest. */
+  readonly hold: () => () => void;
 }
 
 /** A host with a service under `prefix`; `prepare` is what the host has of its own. */
@@ -34,6 +37,8 @@ async function startHost(
   models: RepositoryContent,
   { prefix = '/ml', options = {} as ConfigInput, prepare = (_app: FastifyInstance): void => {} } = {},
 ): Promise<Host> {
+  let release = (): void => {};
+  scope.after(async () => release());
   const folder = writeRepository(mkdtempSync(path.join(tmpdir(), 'shoal-http-')), models);
   const service = await Service.create({ models: folder, logLevel: 'silent', ...options });
   const app = fastify();
@@ -46,7 +51,11 @@ async function startHost(
     rmSync(folder, { recursive: true });
   });
   await service.loaded();
-  return { app, service, client };
+  const hold = (): (() => void) => {
+    release = holdExecutors();
+    return release;
+  };
+  return { app, service, client, hold };
 }
 
 describe('embedding', () => {
@@ -162,23 +171,30 @@ describe('embedding', () => {
   });
 
   it('closing the host answers what was accepted, and ends the executors', async (t) => {
-    const { app, service, client } = await startHost(t, { slow: loopHang() }, { options: { instances: 1 } });
-    const request = { inputs: [{ name: 'trips', datatype: 'INT64', shape: [1], data: [100_000] }] };
-    const accepted = [1, 2, 3].map(() => client.send('POST', '/ml/v2/models/slow/infer', JSON.stringify(request)));
-    const version = service.registry.get('slow', undefined);
+    const { app, service, client, hold } = await startHost(t, { ident: ident('FP32') });
+    const release = hold();
+    const accepted = [1, 2, 3].map((n) => client.send('POST', '/ml/v2/models/ident/infer', JSON.stringify(row(n))));
+    const version = service.registry.get('ident', undefined);
     while (version.inflightRequests < 3) await new Promise(setImmediate);
     const closed = app.close();
-    for (const answer of await Promise.all(accepted)) assert.deepEqual(parseReply(answer).outputs[0]!.data, [100_000]);
+    while (app.server.listening) await new Promise(setImmediate);
+    release();
+    for (const [i, answer] of (await Promise.all(accepted)).entries())
+      assert.deepEqual(parseReply(answer).outputs[0]!.data, [i + 1]);
     await closed;
     assert.equal(version.state, 'unloaded');
-    await assert.rejects(service.infer('slow', {}), { code: /MODEL_NOT_READY|SHUTTING_DOWN/ });
+    await assert.rejects(service.infer('ident', {}), { code: /MODEL_NOT_READY|SHUTTING_DOWN/ });
   });
 
   it('closing the host also finishes calls made in the process', async (t) => {
-    const { app, service } = await startHost(t, { slow: loopHang() }, { options: { instances: 1 } });
-    const trips = makeTensor('INT64', [1], BigInt64Array.of(100_000n));
-    const calls = [1, 2].map(() => service.infer('slow', { trips }));
-    await app.close();
-    for (const { outputs } of await Promise.all(calls)) assert.deepEqual([...readTensor(outputs['y']!)], [100_000n]);
+    const { app, service, hold } = await startHost(t, { ident: ident('FP32') });
+    const release = hold();
+    const x = makeTensor('FP32', [1, 1], Float32Array.of(5));
+    const calls = [1, 2].map(() => service.infer('ident', { x }));
+    const closed = app.close();
+    while (app.server.listening) await new Promise(setImmediate);
+    release();
+    for (const { outputs } of await Promise.all(calls)) assert.deepEqual([...readTensor(outputs['y']!)], [5]);
+    await closed;
   });
 });

@@ -5,7 +5,8 @@ import path from 'node:path';
 import { describe, it } from 'node:test';
 import fastify from 'fastify';
 import { type ErrorCode, Service, STATUS } from '../../../src/index.ts';
-import { add2, broken, gatherPoison, hugeOutput, intDivide, loopHang, writeRepository } from '../../support/models.ts';
+import { BUSY_LABELS, holdExecutors, numbers, startBusyServer } from '../../support/busy.ts';
+import { add2, broken, gatherPoison, hugeOutput, ident, intDivide, writeRepository } from '../../support/models.ts';
 import {
   type Answer,
   expectError,
@@ -13,7 +14,6 @@ import {
   parseReply,
   startServer,
   TestClient,
-  type TestServer,
   useServer,
 } from '../../support/server.ts';
 import { requestBytes, WireConnection } from '../../support/wire.ts';
@@ -37,31 +37,12 @@ const ints = (name: string, data: readonly number[]): InferRequest => ({
   shape: [data.length],
   data,
 });
-const trips = (data: readonly number[], parameters: object = {}): InferRequest => ({
-  inputs: [ints('trips', data)],
-  parameters,
-});
 const floats = (name: string, data: readonly number[] = [1, 2, 3, 4]): InferRequest => ({
   name,
   datatype: 'FP32',
   shape: [1, data.length],
   data,
 });
-
-/** Long enough for a test to do something meanwhile. */
-const BUSY_TRIPS = 200_000;
-
-const SLOW = { model: 'slow', version: '1' };
-
-/** Occupies the only executor of `slow`; resolves when the run has begun. */
-async function occupy(running: TestServer): Promise<Promise<Answer>[]> {
-  const first = running.infer('slow', trips([BUSY_TRIPS]));
-  for (;;) {
-    const metrics = await running.metrics();
-    if (metrics.value('shoal_inflight_requests', SLOW) === 1 && metrics.value('shoal_queue_rows', SLOW) === 0) break;
-  }
-  return [first];
-}
 
 describe('what is wrong with a request', () => {
   const running = useServer(
@@ -146,68 +127,60 @@ describe('what is wrong with a request', () => {
 
 describe('too much at once', () => {
   it('the queue is full, in rows: 429 with Retry-After', async (t) => {
-    const running = await startServer(t, { slow: loopHang() }, { instances: 1, maxQueueRows: 4 });
-    const busy = await occupy(running);
-    busy.push(running.infer('slow', trips([1, 2, 3])));
-    while ((await running.metrics()).value('shoal_queue_rows', SLOW) !== 3);
-    expectFailure(await running.infer('slow', trips([1, 2])), 'QUEUE_FULL', /'slow' is full: 3 rows wait, 4 may/);
-    busy.push(running.infer('slow', trips([4])));
-    for (const answer of await Promise.all(busy)) assert.equal(answer.status, 200);
+    const { running, first, release, until } = await startBusyServer(t, { maxQueueRows: 4 });
+    const waiting = [running.infer('ident', numbers([1, 2, 3]))];
+    await until(2, 3);
+    expectFailure(await running.infer('ident', numbers([1, 2])), 'QUEUE_FULL', /'ident' is full: 3 rows wait, 4 may/);
+    waiting.push(running.infer('ident', numbers([4])));
+    release();
+    for (const answer of await Promise.all([first, ...waiting])) assert.equal(answer.status, 200);
     const metrics = await running.metrics();
-    assert.equal(metrics.value('shoal_rejected_total', { ...SLOW, reason: 'queue_full' }), 1);
-    assert.equal(metrics.value('shoal_requests_total', { ...SLOW, protocol: 'v2', outcome: 'rejected' }), 1);
+    assert.equal(metrics.value('shoal_rejected_total', { ...BUSY_LABELS, reason: 'queue_full' }), 1);
+    assert.equal(metrics.value('shoal_requests_total', { ...BUSY_LABELS, protocol: 'v2', outcome: 'rejected' }), 1);
   });
 
   it('the queues are full, in bytes: 429 with Retry-After', async (t) => {
-    const running = await startServer(t, { slow: loopHang() }, { instances: 1, maxQueueBytes: 1024 });
-    const busy = await occupy(running);
-    busy.push(running.infer('slow', trips(Array(100).fill(1))));
-    while ((await running.metrics()).value('shoal_queue_rows', SLOW) !== 100);
-    expectFailure(await running.infer('slow', trips(Array(28).fill(1))), 'QUEUE_FULL', /808 bytes, 1024 may/);
-    for (const answer of await Promise.all(busy)) assert.equal(answer.status, 200);
-    assert.equal((await running.infer('slow', trips(Array(128).fill(1)))).status, 200);
-    assert.equal((await running.metrics()).value('shoal_queue_bytes'), 0);
+    const { running, first, release, until } = await startBusyServer(t, { maxQueueBytes: 1024 });
+    const waiting = running.infer('ident', numbers(Array(128).fill(1)));
+    await until(2, 128);
+    const full = await running.infer('ident', numbers(Array(128).fill(1)));
+    expectFailure(full, 'QUEUE_FULL', /516 bytes, 1024 may/);
+    release();
+    for (const answer of await Promise.all([first, waiting])) assert.equal(answer.status, 200);
+    assert.equal((await running.infer('ident', numbers(Array(128).fill(1)))).status, 200);
+    assert.equal((await until(0, 0)).value('shoal_queue_bytes'), 0);
   });
 
   it('a deadline that cannot be met: 429 with Retry-After, at the door', async (t) => {
-    const running = await startServer(
-      t,
-      { slow: loopHang() },
-      { instances: 1, maxQueueRows: 20_000, maxBatchSize: 20_000 },
-    );
-    const busy = await occupy(running);
-    busy.push(running.infer('slow', trips(Array(15_000).fill(1))));
-    while ((await running.metrics()).value('shoal_queue_rows', SLOW) === 0);
-    const hurried = await running.infer('slow', trips([1], { timeout: 1000 }));
-    expectFailure(hurried, 'DEADLINE_UNREACHABLE', /'slow' needs at least \d+ ms.*has 1 ms left/);
-    assert.equal(
-      (await running.metrics()).value('shoal_rejected_total', { ...SLOW, reason: 'deadline_unreachable' }),
-      1,
-    );
-    await Promise.all(busy);
+    const { running, first, release, until } = await startBusyServer(t, { maxQueueRows: 90_000, maxBatchSize: 60_000 });
+    const waiting = running.infer('ident', numbers(Array(50_000).fill(1)));
+    await until(2, 50_000);
+    const hurried = await running.infer('ident', numbers([1], { timeout: 1000 }));
+    expectFailure(hurried, 'DEADLINE_UNREACHABLE', /'ident' needs at least \d+ ms.*has 1 ms left/);
+    release();
+    for (const answer of await Promise.all([first, waiting])) assert.equal(answer.status, 200);
+    const metrics = await running.metrics();
+    assert.equal(metrics.value('shoal_rejected_total', { ...BUSY_LABELS, reason: 'deadline_unreachable' }), 1);
   });
 
   it('a deadline that passes in the queue: 504, and the request never runs', async (t) => {
-    const running = await startServer(t, { slow: loopHang() }, { instances: 1 });
-    const busy = await occupy(running);
-    const hurried = await running.infer('slow', trips([1], { timeout: 20_000 }));
-    expectFailure(hurried, 'DEADLINE_EXCEEDED', /'slow'/);
-    await Promise.all(busy);
-    const { inference_count, execution_count } = await running.statistics('slow');
+    const { running, first, release } = await startBusyServer(t);
+    const hurried = await running.infer('ident', numbers([1], { timeout: 20_000 }));
+    expectFailure(hurried, 'DEADLINE_EXCEEDED', /'ident'/);
+    release();
+    await first;
+    const { inference_count, execution_count } = await running.statistics('ident');
     assert.deepEqual([inference_count, execution_count], [1, 1]);
     const metrics = await running.metrics();
-    assert.equal(metrics.value('shoal_requests_total', { ...SLOW, protocol: 'v2', outcome: 'expired' }), 1);
+    assert.equal(metrics.value('shoal_requests_total', { ...BUSY_LABELS, protocol: 'v2', outcome: 'expired' }), 1);
   });
 
   it('the time a request may take at all passes while it runs: 504, and the executor goes on', async (t) => {
-    const running = await startServer(t, { slow: loopHang() }, { instances: 1, requestTimeout: '120ms' });
-    expectFailure(await running.infer('slow', trips([BUSY_TRIPS])), 'DEADLINE_EXCEEDED', /'slow'/);
-    for (;;) {
-      const answer = await running.infer('slow', trips([2]));
-      if (answer.status === 200) break;
-      expectFailure(answer, 'DEADLINE_EXCEEDED', /'slow'/);
-    }
-    assert.equal((await running.metrics()).value('shoal_executor_restarts_total', SLOW), 0);
+    const { running, first, release } = await startBusyServer(t, { requestTimeout: '2s' });
+    expectFailure(await first, 'DEADLINE_EXCEEDED', /'ident'/);
+    release();
+    assert.deepEqual(parseReply(await running.infer('ident', numbers([2]))).outputs[0]!.data, [2]);
+    assert.equal((await running.metrics()).value('shoal_executor_restarts_total', BUSY_LABELS), 0);
   });
 
   it('a client that does not finish its request: 408', async (t) => {
@@ -223,7 +196,9 @@ describe('too much at once', () => {
 
 describe('the end', () => {
   it('while a model finishes what it has accepted, and afterwards: 503', async (t) => {
-    const folder = writeRepository(mkdtempSync(path.join(tmpdir(), 'shoal-http-')), { slow: loopHang() });
+    let release = (): void => {};
+    t.after(() => release());
+    const folder = writeRepository(mkdtempSync(path.join(tmpdir(), 'shoal-http-')), { ident: ident('FP32') });
     t.after(() => rmSync(folder, { recursive: true }));
     const service = await Service.create({ models: folder, logLevel: 'silent', instances: 1 });
     const app = fastify();
@@ -232,13 +207,15 @@ describe('the end', () => {
     const client = new TestClient(await app.listen({ port: 0 }));
     t.after(() => client.close());
     await service.loaded();
-    const accepted = client.infer('slow', trips([BUSY_TRIPS]));
-    while (service.registry.get('slow', undefined).inflightRequests === 0) await new Promise(setImmediate);
+    release = holdExecutors();
+    const accepted = client.infer('ident', numbers([7]));
+    while (service.registry.get('ident', undefined).inflightRequests === 0) await new Promise(setImmediate);
     const drained = service.drain();
-    expectFailure(await client.infer('slow', trips([1])), 'SHUTTING_DOWN', /'slow' is being shut down/);
-    assert.deepEqual(parseReply(await accepted).outputs[0]!.data, [BUSY_TRIPS]);
+    expectFailure(await client.infer('ident', numbers([1])), 'SHUTTING_DOWN', /'ident' is being shut down/);
+    release();
+    assert.deepEqual(parseReply(await accepted).outputs[0]!.data, [7]);
     await drained;
-    expectFailure(await client.infer('slow', trips([1])), 'MODEL_NOT_READY', /'slow'.*unloaded/);
+    expectFailure(await client.infer('ident', numbers([1])), 'MODEL_NOT_READY', /'ident'.*unloaded/);
   });
 });
 

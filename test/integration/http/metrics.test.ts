@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { makeTensor } from '../../../src/index.ts';
-import { add2, broken, ident, loopHang } from '../../support/models.ts';
-import { expectError, type InferRequest, type Metrics, startServer, TestClient } from '../../support/server.ts';
+import { numbers, startBusyServer } from '../../support/busy.ts';
+import { add2, broken, ident } from '../../support/models.ts';
+import { expectError, type InferRequest, startServer, TestClient } from '../../support/server.ts';
 import { requestBytes, WireConnection } from '../../support/wire.ts';
 
 /** What is counted, and the page for people. */
@@ -10,11 +11,7 @@ import { requestBytes, WireConnection } from '../../support/wire.ts';
 const rows = (count: number): InferRequest => ({
   inputs: [{ name: 'x', datatype: 'FP32', shape: [count, 4], data: Array(count * 4).fill(1) }],
 });
-const trips = (...data: number[]): InferRequest => ({
-  inputs: [{ name: 'trips', datatype: 'INT64', shape: [data.length], data }],
-});
 const IDENT = { model: 'ident', version: '1' };
-const SLOW = { model: 'slow', version: '1' };
 
 /** Labels of each series of a model version, besides `model` and `version`. */
 const PER_VERSION: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
@@ -156,39 +153,30 @@ describe('metrics', () => {
   });
 
   it('the rejected, the expired and the leavers are told apart', async (t) => {
-    const running = await startServer(t, { slow: loopHang() }, { instances: 1, maxQueueRows: 3 });
-    const settled = async (inflight: number, queued: number): Promise<Metrics> => {
-      for (;;) {
-        const metrics = await running.metrics();
-        if (metrics.value('shoal_inflight_requests', SLOW) !== inflight) continue;
-        if (metrics.value('shoal_queue_rows', SLOW) === queued) return metrics;
-      }
-    };
-    const first = running.infer('slow', trips(400_000));
-    await settled(1, 0);
+    const { running, first, release, until } = await startBusyServer(t, { maxQueueRows: 3 });
     const leaver = await WireConnection.open(running.port);
-    await leaver.send(requestBytes('POST', '/v2/models/slow/infer', JSON.stringify(trips(7, 7))));
-    assert.ok((await settled(2, 2)).value('shoal_queue_bytes') > 0);
-    const expired = running.infer('slow', { ...trips(1), parameters: { timeout: 100_000 } });
-    await settled(3, 3);
-    const refused = await Promise.all(Array.from({ length: 4 }, () => running.infer('slow', trips(1))));
-    for (const answer of refused) expectError(answer, 'QUEUE_FULL');
-    expectError(await expired, 'DEADLINE_EXCEEDED');
+    await leaver.send(requestBytes('POST', '/v2/models/ident/infer', JSON.stringify(numbers([7, 7]))));
+    assert.equal((await until(2, 2)).value('shoal_queue_bytes'), 12);
+    const expired = await running.infer('ident', numbers([1], { timeout: 20_000 }));
+    expectError(expired, 'DEADLINE_EXCEEDED');
+    for (let i = 0; i < 4; i++) expectError(await running.infer('ident', numbers([1, 2])), 'QUEUE_FULL');
     leaver.close();
-    await settled(1, 0);
+    await until(1, 0);
+    release();
     assert.equal((await first).status, 200);
 
-    const metrics = await running.metrics();
+    const metrics = await until(0, 0);
     const outcome = (name: string): number =>
-      metrics.value('shoal_requests_total', { ...SLOW, protocol: 'v2', outcome: name });
+      metrics.value('shoal_requests_total', { ...IDENT, protocol: 'v2', outcome: name });
     assert.deepEqual(
       ['ok', 'rejected', 'expired', 'cancelled', 'invalid', 'failed', 'lost', 'unavailable'].map(outcome),
       [1, 4, 1, 1, 0, 0, 0, 0],
     );
-    assert.equal(metrics.value('shoal_cancelled_total', SLOW), 1);
-    assert.equal(metrics.value('shoal_rejected_total', { ...SLOW, reason: 'queue_full' }), 4);
-    assert.equal(metrics.sum('shoal_rejected_total', SLOW), 4);
-    assert.equal(metrics.sum('shoal_batches_total', SLOW), 1);
+    assert.equal(metrics.value('shoal_cancelled_total', IDENT), 1);
+    assert.equal(metrics.value('shoal_rejected_total', { ...IDENT, reason: 'queue_full' }), 4);
+    assert.equal(metrics.sum('shoal_rejected_total', IDENT), 4);
+    assert.equal(metrics.sum('shoal_batches_total', IDENT), 1);
+    assert.equal(metrics.value('shoal_queue_bytes'), 0);
   });
 
   it('two servers in one process count for themselves', async (t) => {
@@ -233,7 +221,7 @@ describe('the page', () => {
     assert.match(page, /x: FP32 \[-1, -1\]/);
     assert.match(page, /class="failed">failed/);
     assert.doesNotMatch(page, /<b>&|"'name|<script|https?:/, 'names are text, and nothing comes from elsewhere');
-    for (const [, href] of page.matchAll(/href="([^"]+)"/g)) {
+    for (const [, href] of page.matchAll(/<a href="([^"]+)"/g)) {
       const target = href!.replace(/&#(\d+);/g, (_, code) => String.fromCharCode(Number(code)));
       const linked = await running.get(`/${target}`);
       assert.equal(linked.status, target.includes('broken') || target.endsWith('ready') ? 503 : 200, target);

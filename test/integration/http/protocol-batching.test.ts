@@ -1,25 +1,19 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
+import { BUSY_LABELS, numbers, startBusyServer } from '../../support/busy.ts';
 import { gatherPoison, ident, intDivide, loopHang } from '../../support/models.ts';
 import {
   type Answer,
   expectError,
   type InferRequest,
   parseReply,
-  type Scope,
   startServer,
-  type TestServer,
   useServer,
 } from '../../support/server.ts';
 import { requestBytes, WireConnection } from '../../support/wire.ts';
 
 /** Requests that share runs; the numbers are those of the protocol's conformance list. */
-
-const LABELS = { model: 'slow', version: '1' };
-
-/** Iterations of the model `slow` that keep its executor busy while a test sets up what waits behind it. */
-const BUSY_TRIPS = 150_000;
 
 const trips = (...data: number[]): InferRequest => ({
   inputs: [{ name: 'trips', datatype: 'INT64', shape: [data.length], data }],
@@ -37,50 +31,36 @@ const rows = (count: number, width: number, first: number): InferRequest => ({
 });
 const dataOf = (answer: Answer): readonly unknown[] => parseReply(answer).outputs[0]!.data!;
 
-/** A server whose only executor of the model `slow` is busy, with a request that runs. */
-async function busyServer(scope: Scope, options: object): Promise<{ running: TestServer; first: Promise<Answer> }> {
-  const running = await startServer(scope, { slow: loopHang() }, { instances: 1, ...options });
-  const first = running.infer('slow', trips(BUSY_TRIPS));
-  await until(running, (inflight, queued) => inflight === 1 && queued === 0);
-  return { running, first };
-}
-
-/** Resolves when requests in flight and rows queued of the model `slow` are as wanted. */
-async function until(running: TestServer, wanted: (inflight: number, queued: number) => boolean): Promise<void> {
-  for (;;) {
-    const metrics = await running.metrics();
-    if (wanted(metrics.value('shoal_inflight_requests', LABELS), metrics.value('shoal_queue_rows', LABELS))) return;
-  }
-}
-
 describe('a busy model', () => {
   it('case 55: who finds the queue full is told when to come back, and the others are answered', async (t) => {
-    const { running, first } = await busyServer(t, { maxQueueRows: 1 });
-    const second = running.infer('slow', trips(5));
-    await until(running, (_, queued) => queued === 1);
-    const third = await running.infer('slow', trips(6));
-    expectError(third, 'QUEUE_FULL', /'slow' is full: 1 rows wait, 1 may/);
+    const { running, first, release, until } = await startBusyServer(t, { maxQueueRows: 1 });
+    const second = running.infer('ident', numbers([5]));
+    await until(2, 1);
+    const third = await running.infer('ident', numbers([6]));
+    expectError(third, 'QUEUE_FULL', /'ident' is full: 1 rows wait, 1 may/);
     assert.match(String(third.headers['retry-after']), /^[1-9]\d*$/);
-    assert.deepEqual(dataOf(await first), [BUSY_TRIPS]);
+    release();
+    assert.deepEqual(dataOf(await first), [0]);
     assert.deepEqual(dataOf(await second), [5]);
-    assert.equal((await running.metrics()).value('shoal_rejected_total', { ...LABELS, reason: 'queue_full' }), 1);
+    assert.equal((await running.metrics()).value('shoal_rejected_total', { ...BUSY_LABELS, reason: 'queue_full' }), 1);
   });
 
   it('case 68: a client that leaves while it waits is dropped and counted, and its batch is unaffected', async (t) => {
-    const { running, first } = await busyServer(t, {});
+    const { running, first, release, until } = await startBusyServer(t);
     const leaver = await WireConnection.open(running.port);
-    await leaver.send(requestBytes('POST', '/v2/models/slow/infer', JSON.stringify(trips(7))));
-    const stayers = [1, 2, 3].map((n) => running.infer('slow', trips(n)));
-    await until(running, (_, queued) => queued === 4);
-    leaver.socket.destroy();
-    await until(running, (_, queued) => queued === 3);
+    await leaver.send(requestBytes('POST', '/v2/models/ident/infer', JSON.stringify(numbers([7]))));
+    const stayers = [1, 2, 3].map((n) => running.infer('ident', numbers([n])));
+    await until(5, 4);
+    leaver.close();
+    await until(4, 3);
+    release();
     await first;
     assert.deepEqual(await Promise.all(stayers.map(async (stayer) => dataOf(await stayer))), [[1], [2], [3]]);
     const metrics = await running.metrics();
-    assert.equal(metrics.value('shoal_cancelled_total', LABELS), 1);
-    assert.equal(metrics.value('shoal_requests_total', { ...LABELS, protocol: 'v2', outcome: 'cancelled' }), 1);
-    assert.equal(metrics.value('shoal_requests_total', { ...LABELS, protocol: 'v2', outcome: 'ok' }), 4);
-    const { batch_stats } = await running.statistics('slow');
+    assert.equal(metrics.value('shoal_cancelled_total', BUSY_LABELS), 1);
+    assert.equal(metrics.value('shoal_requests_total', { ...BUSY_LABELS, protocol: 'v2', outcome: 'cancelled' }), 1);
+    assert.equal(metrics.value('shoal_requests_total', { ...BUSY_LABELS, protocol: 'v2', outcome: 'ok' }), 4);
+    const { batch_stats } = await running.statistics('ident');
     assert.deepEqual(
       batch_stats.map(({ batch_size }) => batch_size),
       [1, 3],
@@ -88,32 +68,35 @@ describe('a busy model', () => {
     assert.deepEqual(running.logged, []);
   });
 
-  it('a client that leaves while its request runs is counted, and the model serves on', async (t) => {
-    const { running, first } = await busyServer(t, {});
-    const controller = new AbortController();
-    const leaver = running.infer('slow', trips(3), {}, { signal: controller.signal });
-    await until(running, (_, queued) => queued === 1);
-    const after = running.infer('slow', trips(4));
+  it('a client that leaves while its request runs is counted, and its neighbours are answered', async (t) => {
+    const { running, first, release, until } = await startBusyServer(t);
+    const leaver = await WireConnection.open(running.port);
+    await leaver.send(requestBytes('POST', '/v2/models/ident/infer', JSON.stringify(numbers([3]))));
+    const neighbour = running.infer('ident', numbers([4]));
+    await until(3, 2);
+    release();
     await first;
-    controller.abort();
-    await assert.rejects(leaver);
-    assert.deepEqual(dataOf(await after), [4]);
-    assert.deepEqual(dataOf(await running.infer('slow', trips(5))), [5]);
+    // The two of them run together now, or have run.
+    leaver.close();
+    assert.deepEqual(dataOf(await neighbour), [4]);
+    assert.deepEqual(dataOf(await running.infer('ident', numbers([5]))), [5]);
+    await until(0, 0);
+    assert.deepEqual(running.logged, []);
   });
 
   it('several clients that leave at once leave nothing behind', async (t) => {
-    const { running, first } = await busyServer(t, {});
+    const { running, first, release, until } = await startBusyServer(t);
     const leavers = await Promise.all(Array.from({ length: 32 }, () => WireConnection.open(running.port)));
-    const bytes = requestBytes('POST', '/v2/models/slow/infer', JSON.stringify(trips(7)));
+    const bytes = requestBytes('POST', '/v2/models/ident/infer', JSON.stringify(numbers([7])));
     await Promise.all(leavers.map((leaver) => leaver.send(bytes)));
-    await until(running, (_, queued) => queued === 32);
+    await until(33, 32);
     for (const leaver of leavers) leaver.socket.resetAndDestroy();
-    await until(running, (inflight, queued) => queued === 0 && inflight <= 1);
+    const metrics = await until(1, 0);
+    assert.equal(metrics.value('shoal_cancelled_total', BUSY_LABELS), 32);
+    release();
     await first;
-    const metrics = await running.metrics();
-    assert.equal(metrics.value('shoal_cancelled_total', LABELS), 32);
-    assert.equal(metrics.value('shoal_queue_bytes'), 0);
-    assert.equal((await running.statistics('slow')).execution_count, 1);
+    assert.equal((await until(0, 0)).value('shoal_queue_bytes'), 0);
+    assert.equal((await running.statistics('ident')).execution_count, 1);
   });
 });
 
@@ -210,7 +193,8 @@ describe('an executor that dies', () => {
   it('a hung run is ended, and the request that hangs twice is refused', async (t) => {
     const running = await startServer(t, { slow: loopHang() }, { instances: 1 }, { hangFloorMs: 200 });
     const hang = running.infer('slow', trips(1e12));
-    await until(running, (inflight, queued) => inflight === 1 && queued === 0);
+    const inflight = { model: 'slow', version: '1' };
+    while ((await running.metrics()).value('shoal_inflight_requests', inflight) === 0);
     const innocent = running.infer('slow', trips(3));
     assert.deepEqual(dataOf(await innocent), [3]);
     expectError(await hang, 'EXECUTOR_LOST', /'slow'.*CPU time/);

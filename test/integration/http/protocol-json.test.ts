@@ -245,8 +245,12 @@ describe('inference in JSON', () => {
     await refuse({ inputs: [x] }, /'x'.*FP16.*binary|'x'.*binary.*FP16|FP16.*'x'.*binary/, 'ident_FP16');
     const { data: _, ...rest } = x;
     const binary = { ...rest, parameters: { binary_data_size: 2 } };
-    const answer = await running().inferBinary('ident_FP16', { inputs: [binary] }, [Buffer.of(0, 0x3c)]);
-    expectError(answer, 'INVALID_REQUEST', /'y'.*binary/);
+    for (const outputs of [undefined, [], [{ name: 'y' }], [{ name: 'y', parameters: { binary_data: false } }]]) {
+      const request = { inputs: [binary], outputs };
+      const answer = await running().inferBinary('ident_FP16', request, [Buffer.of(0, 0x3c)]);
+      expectError(answer, 'INVALID_REQUEST', /'y'.*binary/);
+    }
+    assert.equal((await running().statistics('ident_FP16')).execution_count, 0, 'it is known before anything runs');
   });
 
   it('case 31: texts come back as they are, whatever their shape', async () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { add2, broken, flat0, hangLoad, ident, loopHang, scalar0 } from '../../support/models.ts';
+import { startBusyServer } from '../../support/busy.ts';
+import { add2, broken, flat0, hangLoad, ident, scalar0 } from '../../support/models.ts';
 import { expectError, parseJson, parseReply, startServer, TestServer, useServer } from '../../support/server.ts';
 
 /** Health, metadata and configuration; the numbers are those of the protocol's conformance list. */
@@ -247,14 +248,12 @@ describe('readiness over time', () => {
   });
 
   it('case 4: while draining the server is live and not ready, and requests in flight are answered', async (t) => {
-    const running = await startServer(t, { slow: loopHang() }, { drainDelay: '400ms' });
-    const trips = { name: 'trips', datatype: 'INT64', shape: [1], data: [200_000] };
-    const inFlight = running.infer('slow', { inputs: [trips] });
-    while ((await running.metrics()).value('shoal_inflight_requests', { model: 'slow', version: '1' }) === 0);
+    const { running, first, release } = await startBusyServer(t, { drainDelay: '1s' });
     const closed = running.server.close();
     expectError(await running.get('/v2/health/ready'), 'MODEL_NOT_READY', /shutting down/, ['live', 'ready']);
     assert.deepEqual(await running.json('/v2/health/live'), { live: true });
-    assert.deepEqual(parseReply(await inFlight).outputs[0]!.data, [200_000]);
+    release();
+    assert.deepEqual(parseReply(await first).outputs[0]!.data, [0]);
     await closed;
   });
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { numbers, startBusyServer } from '../../support/busy.ts';
 import { gatherPoison, ident, loopHang, MLP_WIDTHS, mlp } from '../../support/models.ts';
 import { bytesOf } from '../../support/onnx-builder.ts';
 import { type Answer, expectError, type InferRequest, useServer } from '../../support/server.ts';
@@ -30,11 +31,17 @@ function timingOf({ headers }: Answer): Timing {
   return { ms, batch };
 }
 
-/** The parts add up to the total within 5 %, or within what rounding each to a microsecond may cost. */
-function assertAddsUp({ ms }: Timing): void {
-  const { total, ...parts } = ms;
-  const sum = Object.values(parts).reduce((a, b) => a + b, 0);
-  assert.ok(Math.abs(sum - total!) <= Math.max(0.05 * total!, 0.005), `${sum} of ${total}: ${JSON.stringify(parts)}`);
+const sumOfParts = ({ ms: { total: _, ...parts } }: Timing): number =>
+  Object.values(parts).reduce((sum, part) => sum + part, 0);
+
+/** Whether the parts add up to the total within 5 %, or within what rounding each to a microsecond may cost. */
+function addsUp(timing: Timing): boolean {
+  const { total } = timing.ms;
+  return Math.abs(sumOfParts(timing) - total!) <= Math.max(0.05 * total!, 0.005);
+}
+
+function assertAddsUp(timing: Timing): void {
+  assert.ok(addsUp(timing), JSON.stringify(timing.ms));
 }
 
 describe('Server-Timing', () => {
@@ -51,8 +58,7 @@ describe('Server-Timing', () => {
   const row = (width: number): InferRequest => ({
     inputs: [{ name: 'x', datatype: 'FP32', shape: [1, width], data: Array(width).fill(0.5) }],
   });
-  const trips = (count: number, parameters: object = {}): InferRequest => ({
-    parameters,
+  const trips = (count: number): InferRequest => ({
     inputs: [{ name: 'trips', datatype: 'INT64', shape: [1], data: [count] }],
   });
 
@@ -77,7 +83,6 @@ describe('Server-Timing', () => {
           assert.equal(answer.status, 200);
           const timing = timingOf(answer);
           assert.deepEqual(Object.keys(timing.ms), [...STAGES, 'total']);
-          assertAddsUp(timing);
           assert.ok(timing.ms['total']! <= clientMs + 0.1, `${timing.ms['total']} of ${clientMs} ms`);
           assert.ok(timing.batch!.rows >= 1 && timing.batch!.requests === timing.batch!.rows);
           assert.match(timing.batch!.reason, /^(idle|freed|full)$/);
@@ -87,6 +92,12 @@ describe('Server-Timing', () => {
     };
     await Promise.all(Array.from({ length: 14 }, client));
     assert.ok(timings.length >= 400);
+    // The total has a stamp of its own, and now and then the system takes the core away between it and the last part's.
+    const off = timings.filter((timing) => !addsUp(timing));
+    assert.ok(off.length <= 0.01 * timings.length, `${off.length} of ${timings.length}: ${JSON.stringify(off)}`);
+    const whole = timings.reduce((sum, { ms }) => sum + ms['total']!, 0);
+    const parts = timings.reduce((sum, timing) => sum + sumOfParts(timing), 0);
+    assert.ok(Math.abs(parts - whole) <= 0.02 * whole, `${parts} of ${whole} ms`);
     assert.ok(
       timings.some(({ batch }) => batch!.requests > 1),
       'some requests shared a run',
@@ -123,16 +134,19 @@ describe('Server-Timing', () => {
     assertAddsUp({ ms, batch: undefined });
   });
 
-  it('waiting behind another run is queue', async () => {
-    const first = running().infer('slow', trips(100_000));
-    while ((await running().metrics()).value('shoal_inflight_requests', { model: 'slow', version: '1' }) === 0);
-    const { ms, batch } = timingOf(await running().infer('slow', trips(1)));
-    assert.ok(ms['queue']! > 0.7 * ms['total']!, JSON.stringify(ms));
+  it('waiting behind another run is queue', async (t) => {
+    const busy = await startBusyServer(t);
+    const second = busy.running.infer('ident', numbers([1]));
+    await busy.until(2, 1);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    busy.release();
+    const { ms, batch } = timingOf(await second);
+    assert.ok(ms['queue']! >= 100 && ms['queue']! > 0.5 * ms['total']!, JSON.stringify(ms));
     assert.equal(batch!.reason, 'freed');
-    await first;
+    await busy.first;
   });
 
-  it('errors say how far their request came', async () => {
+  it('errors say how far their request came', async (t) => {
     const cases: [Answer, string[]][] = [
       [await running().infer('ident', '{'), ['decode', 'total']],
       [await running().infer('ident', row(4), { 'content-encoding': 'gzip' }), ['decode', 'total']],
@@ -142,12 +156,11 @@ describe('Server-Timing', () => {
         ['decode', 'queue', 'compute', 'total'],
       ],
     ];
-    const busy = running().infer('slow', trips(100_000));
-    while ((await running().metrics()).value('shoal_inflight_requests', { model: 'slow', version: '1' }) === 0);
-    const expired = await running().infer('slow', trips(1, { timeout: 10_000 }));
+    const busy = await startBusyServer(t);
+    const expired = await busy.running.infer('ident', numbers([1], { timeout: 10_000 }));
     expectError(expired, 'DEADLINE_EXCEEDED');
     cases.push([expired, ['decode', 'queue', 'total']]);
-    await busy;
+    busy.release();
     for (const [answer, stages] of cases) {
       assert.notEqual(answer.status, 200);
       const timing = timingOf(answer);
