@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { PendingRequest, Reply } from '../batching/request.ts';
 import { invalid, type ShoalError } from '../errors.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
+import type { Signature } from '../tensor/signature.ts';
 import { forgetLeaver, watchLeaver } from './leavers.ts';
 import { type HttpParts, notedOf } from './parts.ts';
 import { errorFrom } from './replies.ts';
@@ -64,6 +65,7 @@ export class InferExchange {
 
   #submit(call: InferCall): void {
     this.#call = call;
+    refuseUnwritable(call, this.#model.signature);
     this.#pending = this.#model.submit(call.inputs, {
       receivedMs: this.#receivedMs,
       outputs: call.outputs?.map((output) => output.name),
@@ -149,4 +151,14 @@ export function countEarlyError(
   // The name of an unknown model must not become a label.
   if (model === undefined || reply.hasHeader('server-timing')) return;
   model.events.finished('v2', receivedMs, clock.now(), errorFrom(thrown).code, undefined);
+}
+
+/** JSON does not carry FP16; who would get it so is told before anything runs. */
+function refuseUnwritable({ outputs: asked, binaryByDefault }: InferCall, signature: Signature | undefined): void {
+  for (const { name, datatype } of signature?.outputs ?? []) {
+    if (datatype !== 'FP16') continue;
+    const wanted = asked === undefined ? { binary: undefined } : asked.find((one) => one.name === name);
+    if (wanted === undefined || (wanted.binary ?? binaryByDefault)) continue;
+    throw invalid(`output '${name}' is FP16, which is sent in binary only: ask for binary_data or binary_data_output`);
+  }
 }
