@@ -50,7 +50,7 @@ export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
   addV1Routes(routes, parts);
   routes.add('GET', '/', (request, reply) => {
     if (!request.headers.accept?.includes('text/html')) return sendJson(reply, 200, { status: 'alive' });
-    const page = renderPage(parts.build.version, parts.registry.summary(), parts.notReady());
+    const page = renderPage(parts.build.version, parts.registry.summary(), parts.notReady(), pathOf(request));
     return reply
       .header('content-type', 'text/html; charset=utf-8')
       .header('content-security-policy', "default-src 'none'; style-src 'unsafe-inline'; img-src data:")
@@ -68,8 +68,12 @@ export function addUnknownPaths(app: FastifyInstance): void {
   });
 }
 
-function nothingAt({ method, url }: FastifyRequest): ShoalError {
-  return new ShoalError('NOT_FOUND', `there is nothing at ${method} ${url.split('?')[0]}`);
+function nothingAt(request: FastifyRequest): ShoalError {
+  return new ShoalError('NOT_FOUND', `there is nothing at ${request.method} ${pathOf(request)}`);
+}
+
+function pathOf({ url }: FastifyRequest): string {
+  return url.split('?', 1)[0]!;
 }
 
 /** Adds `GET /metrics` alone to an app of its own. */

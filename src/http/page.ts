@@ -1,7 +1,18 @@
 import type { ModelSummary } from '../serving/model-version.ts';
 
-/** The page for people at `/`: what runs, and where to go on. One document without scripts or outside addresses. */
-export function renderPage(version: string, models: readonly ModelSummary[], ready: string | undefined): string {
+/**
+ * The page for people at `/`: what runs, and where to go on. One document without scripts or outside addresses.
+ *
+ * @param ready why the server is not ready; undefined when it is.
+ * @param path under which the page was asked for. Its links are relative to its folder, so that they work behind proxies.
+ */
+export function renderPage(
+  version: string,
+  models: readonly ModelSummary[],
+  ready: string | undefined,
+  path = '/',
+): string {
+  const folder = path.slice(path.lastIndexOf('/') + 1);
   const rows = models.map(renderModel).join('');
   const table =
     models.length === 0
@@ -11,7 +22,7 @@ export function renderPage(version: string, models: readonly ModelSummary[], rea
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Shoal</title>
+<title>Shoal</title>${folder === '' ? '' : `\n<base href="${escapeHtml(folder)}/">`}
 <link rel="icon" href="data:,">
 <style>
   :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
