@@ -147,6 +147,34 @@ describe('framing', () => {
     }
   });
 
+  it('a request without a body is refused by what it lacks', async (t) => {
+    const connection = await open(t);
+    for (const bytes of [
+      `POST ${INFER} HTTP/1.1\r\nHost: shoal.test\r\n\r\n`,
+      requestBytes('POST', INFER, ''),
+      `POST ${INFER} HTTP/1.1\r\nHost: shoal.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+    ]) {
+      await connection.send(bytes);
+      refused(await connection.response(), 'INVALID_REQUEST');
+    }
+  });
+
+  it('a header length that is there twice is refused', async () => {
+    const body = x(1);
+    const twice = {
+      'Inference-Header-Content-Length': `${body.length}`,
+      'inference-header-content-length': `${body.length}`,
+    };
+    refused(await exchange(running().port, requestBytes('POST', INFER, body, twice)), 'INVALID_REQUEST', /header/i);
+  });
+
+  it('a client that wants no further request says so', async (t) => {
+    const connection = await open(t);
+    await connection.send(requestBytes('POST', INFER, x(1), { connection: 'close' }));
+    assert.equal((await connection.response()).headers['connection'], 'close');
+    assert.equal(await connection.ended(), '');
+  });
+
   it('a transfer coding that is not undone is refused, not ignored', async () => {
     const bytes = chunked([x(1)]).replace('chunked', 'gzip, chunked');
     refused(await exchange(running().port, bytes), 'UNSUPPORTED_ENCODING', /Transfer-Encoding.*gzip/);

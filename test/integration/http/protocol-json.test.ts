@@ -347,6 +347,7 @@ describe('inference in JSON', () => {
       { foo: 'x', bar: true, headers: 'x' },
       { triton_enable_empty_final_response: true },
       { priority: 2, timeout: 5_000_000 },
+      { priority: 0, timeout: 0 },
       { sequence_id: 5, sequence_start: true, sequence_end: false },
       {},
     ])

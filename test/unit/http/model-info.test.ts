@@ -132,6 +132,15 @@ describe('renderPage', () => {
     assert.match(page, /&#60;script&#62;/);
   });
 
+  it('has links that work with and without a slash behind its path', () => {
+    const base = (at: string): string | undefined =>
+      /<base href="([^"]*)">/.exec(renderPage('1', [], undefined, at))?.[1];
+    assert.equal(base('/'), undefined);
+    assert.equal(base('/ml/'), undefined);
+    assert.equal(base('/ml'), 'ml/');
+    assert.equal(base('/a/"b'), '&#34;b/');
+  });
+
   it('says whether the server is ready, and how to begin', () => {
     assert.match(renderPage('1.2.3', [], undefined), /Shoal 1\.2\.3[\s\S]*class="ready">Ready[\s\S]*No models yet/);
     assert.match(renderPage('1', [summary()], 'because'), /Not ready<\/span>: because/);
