@@ -40,7 +40,7 @@ export interface ByteBudget {
 /** What a batcher reports. Calls must not throw. */
 export interface BatcherEvents {
   /** A run has ended, well or not; its runner was busy from `startMs` to `endMs`. `result` is undefined when it failed. */
-  batchEnded(info: BatchInfo, startMs: number, endMs: number, result: RunResult | undefined): void;
+  batchEnded(info: BatchInfo, startMs: number, endMs: number, result: RunResult | undefined, runner: Runner): void;
   /** A request that was accepted has been settled; `code` is undefined when it was answered. */
   settled(request: PendingRequest, code: ErrorCode | undefined): void;
   /** A request was refused at the door. */
@@ -176,11 +176,6 @@ export class Batcher implements TokenUser {
     this.#window?.timer.cancel();
   }
 
-  /** Takes requests again. */
-  reopen(): void {
-    this.#closed = undefined;
-  }
-
   /** See {@link TokenUser.tokensWanted}. */
   tokensWanted(): number {
     const next = this.#decide();
@@ -271,7 +266,7 @@ export class Batcher implements TokenUser {
     this.#changed();
     // The next batch is on its way before this one's callers are woken.
     this.#options.tokens.giveBack(this, tokens, nowMs - startMs);
-    this.#options.events.batchEnded(batch.info, startMs, nowMs, result);
+    this.#options.events.batchEnded(batch.info, startMs, nowMs, result, slot.runner);
     if (answers !== undefined) this.#answer(batch, answers, result!);
     this.#checkDrained();
   }

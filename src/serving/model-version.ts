@@ -2,18 +2,17 @@ import { Batcher, type BatcherEvents, type ByteBudget } from '../batching/batche
 import type { CoreTokens } from '../batching/core-tokens.ts';
 import { CostEstimate } from '../batching/cost.ts';
 import type { PendingRequest, Reply, Stamps } from '../batching/request.ts';
-import type { Clock, Timer } from '../clock.ts';
+import type { Clock } from '../clock.ts';
 import type { Config } from '../config.ts';
-import { type ErrorCode, messageOf, ShoalError, toShoalError } from '../errors.ts';
-import { Executor, type HangLimits } from '../executor/executor.ts';
+import { type ErrorCode, invalid, messageOf, ShoalError, toShoalError } from '../errors.ts';
+import type { Executor, HangLimits } from '../executor/executor.ts';
 import type { Finding } from '../executor/messages.ts';
 import { checkInputs, checkOutputs, type Signature } from '../tensor/signature.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { Backoff } from './backoff.ts';
 import { checkTensors } from './check-tensors.ts';
+import { ExecutorPool } from './executor-pool.ts';
 import type { ProviderChoice } from './provider.ts';
 import type { ModelSource } from './repository.ts';
-import { Scaling } from './scaling.ts';
 import { type Spread, spreadOver } from './threads.ts';
 
 export type ModelState = 'loading' | 'ready' | 'draining' | 'unloaded' | 'failed';
@@ -113,10 +112,6 @@ const HANG_FACTOR = 20;
 /** A container may be throttled, so that the wall clock proves little. */
 const HANG_WALL_FACTOR = 6;
 
-/** Deaths in a row, without an answer in between, after which a version is given up: on its own, and during runs. */
-const DEATHS_IDLE = 5;
-const DEATHS_RUNNING = 20;
-
 /**
  * One version of a model: its executors, its batcher and its states. It is the door to inference for every caller;
  * HTTP uses it as the library does.
@@ -129,12 +124,6 @@ export class ModelVersion {
   readonly #context: ServingContext;
   readonly #cost: CostEstimate = new CostEstimate();
   readonly #spread: Spread;
-  readonly #scaling: Scaling;
-  readonly #backoff: Backoff = new Backoff();
-  /** Aborts when executors that are still loading are not needed any more. */
-  readonly #ending: AbortController = new AbortController();
-  readonly #executors: Set<Executor> = new Set();
-  #starting = 0;
   #state: ModelState = 'loading';
   #reason: string | undefined;
   #provider: ProviderChoice | undefined;
@@ -142,14 +131,12 @@ export class ModelVersion {
   #batching = 'not loaded yet';
   #maxBatchSize = 1;
   #loadMs: number | undefined;
-  #deaths = 0;
-  #restart: Timer | undefined;
+  #pool: ExecutorPool | undefined;
 
   constructor(source: ModelSource, context: ServingContext) {
     this.source = source;
     this.#context = context;
     this.#spread = spreadOver(context.config, source.bytes);
-    this.#scaling = new Scaling(context.clock);
     this.events = context.eventsFor(this);
   }
 
@@ -218,13 +205,15 @@ export class ModelVersion {
 
   /** Loads and probes the model; afterwards it is ready or failed. Never rejects. */
   async load(): Promise<void> {
+    if (this.#state !== 'loading') return;
     const { clock, config, log } = this.#context;
     const start = clock.now();
     try {
       if (this.source.problem !== undefined) throw new Error(this.source.problem);
       this.#provider = await this.#context.provider();
       if (this.#provider.problem !== undefined) throw new Error(this.#provider.problem);
-      const { executor, finding } = await this.#startProbed();
+      this.#pool = this.#createPool(this.#provider);
+      const { executor, finding } = await this.#startProbed(this.#pool);
       if ((this.#state as ModelState) !== 'loading') {
         executor.close();
         return;
@@ -246,7 +235,7 @@ export class ModelVersion {
         clock,
         events: this.#batcherEvents(),
       });
-      this.#batcher.addRunner(executor);
+      this.#pool.adopt(executor);
       this.#loadMs = clock.now() - start;
       this.#state = 'ready';
       const { provider, providerReason } = this.summary();
@@ -270,7 +259,12 @@ export class ModelVersion {
    */
   submit(inputs: ReadonlyMap<string, Tensor>, options: SubmitOptions = {}): PendingRequest {
     const batcher = this.#batcher;
-    if (batcher === undefined || this.#state === 'failed' || this.#state === 'unloaded') throw this.notReady();
+    if (batcher === undefined || this.#state === 'failed' || this.#state === 'unloaded') {
+      this.events.refused('MODEL_NOT_READY');
+      throw this.notReady();
+    }
+    checkTimeout('timeoutMs', options.timeoutMs);
+    checkTimeout('queueTimeoutMs', options.queueTimeoutMs);
     const { signature } = batcher;
     const checked = checkInputs(this.name, signature, inputs, this.#maxBatchSize);
     const outputs = checkOutputs(this.name, signature, options.outputs);
@@ -328,14 +322,12 @@ export class ModelVersion {
   close(): void {
     if (this.#state !== 'failed') this.#state = 'unloaded';
     this.#batcher?.close(new ShoalError('SHUTTING_DOWN', `model '${this.name}' was shut down before it answered`));
-    this.#restart?.cancel();
-    this.#ending.abort();
-    for (const executor of this.#executors) executor.close();
+    this.#pool?.close();
   }
 
-  /** Kills the executors; for when waiting for them has taken too long. */
+  /** See {@link ExecutorPool.kill}. */
   kill(): void {
-    for (const executor of this.#executors) executor.kill('the server ended');
+    this.#pool?.kill();
   }
 
   /** The error for a request that this version cannot take now. */
@@ -344,15 +336,15 @@ export class ModelVersion {
     return new ShoalError('MODEL_NOT_READY', `model '${this.name}' version ${this.version} is ${this.#state}${why}`);
   }
 
-  async #startProbed(): Promise<{ executor: Executor; finding: Finding }> {
-    const { executor } = await this.#startExecutor();
+  async #startProbed(pool: ExecutorPool): Promise<{ executor: Executor; finding: Finding }> {
+    const { executor } = await pool.start();
     try {
       return { executor, finding: await executor.probe() };
     } catch (thrown) {
       executor.kill('its probe failed');
       if (this.#state !== 'loading') throw thrown;
       // Generated inputs may have ended it; the model may still be fine with real ones, one at a time.
-      const { executor: second, report } = await this.#startExecutor();
+      const { executor: second, report } = await pool.start();
       const reason = `unbatched: generated inputs cannot run it: ${messageOf(thrown)}`;
       return {
         executor: second,
@@ -361,21 +353,24 @@ export class ModelVersion {
     }
   }
 
-  async #startExecutor(): Promise<Awaited<ReturnType<typeof Executor.start>>> {
+  #createPool({ provider, device }: ProviderChoice): ExecutorPool {
     const { clock, config, executorEntry } = this.#context;
-    const { provider, device } = this.#provider!;
-    const started = await Executor.start({
+    return new ExecutorPool({
       clock,
       name: this.name,
       load: { file: this.source.file, provider, device, intraOpThreads: this.#spread.threads },
       loadTimeoutMs: config.loadTimeoutMs,
       hangLimits: (batch) => this.#hangLimits(batch.rows, batch.bytes),
       entry: executorEntry,
-      onExit: (executor, reason) => this.#executorGone(executor, reason),
-      signal: this.#ending.signal,
+      maxInstances: this.#spread.instances,
+      listener: {
+        added: (executor) => this.#batcher!.addRunner(executor),
+        removed: (executor) => this.#batcher!.removeRunner(executor),
+        restarted: () => this.events.restarted(),
+        gaveUp: (reason) => this.#fail(reason),
+        warned: (message) => this.#context.log.warn(this.#labels(), `an executor of model '${this.name}' ${message}`),
+      },
     });
-    this.#executors.add(started.executor);
-    return started;
   }
 
   #hangLimits(rows: number, bytes: number): HangLimits {
@@ -387,9 +382,10 @@ export class ModelVersion {
   #batcherEvents(): BatcherEvents {
     const { events } = this;
     return {
-      batchEnded: (info, startMs, endMs, result) => {
-        events.batchEnded(info, startMs, endMs, result);
-        this.#batchEnded(endMs - startMs, result !== undefined);
+      batchEnded: (info, startMs, endMs, result, runner) => {
+        events.batchEnded(info, startMs, endMs, result, runner);
+        // Those that were answered by this run are still in flight.
+        this.#pool!.runEnded(runner, endMs - startMs, result !== undefined, this.inflightRequests > 1);
       },
       settled: (request, code) => events.settled(request, code),
       refused: (code) => events.refused(code),
@@ -400,70 +396,21 @@ export class ModelVersion {
     };
   }
 
-  #batchEnded(busyMs: number, ok: boolean): void {
-    if (ok && this.#deaths > 0) {
-      this.#deaths = 0;
-      this.#backoff.reset();
-    }
-    const alive = this.executors + this.#starting;
-    // When none is left, the lost one is replaced after its pause.
-    if (alive === 0 || alive >= this.#spread.instances) return;
-    // Those that were answered by this run are still in flight. A lone one can keep an instance busy, but not two.
-    const shared = this.inflightRequests > 1;
-    if (this.#scaling.wantsMore(shared ? busyMs : 0, alive)) void this.#addInstance();
-  }
-
-  /** Starts a further instance, or replaces a lost one. */
-  async #addInstance(): Promise<void> {
-    this.#starting++;
-    try {
-      const { executor } = await this.#startExecutor();
-      if (this.#state === 'ready' || this.#state === 'draining') this.#batcher!.addRunner(executor);
-      else executor.close();
-    } catch (thrown) {
-      if (this.#state !== 'ready' && this.#state !== 'draining') return;
-      this.#context.log.warn(this.#labels(), `an executor of model '${this.name}' did not start: ${messageOf(thrown)}`);
-      this.#lost(DEATHS_IDLE, messageOf(thrown));
-    } finally {
-      this.#starting--;
-    }
-  }
-
-  #executorGone(executor: Executor, reason: string): void {
-    if (!this.#executors.delete(executor) || this.#batcher === undefined) return;
-    if (this.#state !== 'ready' && this.#state !== 'draining') return;
-    this.#batcher.removeRunner(executor);
-    this.#context.log.warn(this.#labels(), `an executor of model '${this.name}' was lost: ${reason}`);
-    this.#lost(executor.diedRunning ? DEATHS_RUNNING : DEATHS_IDLE, reason);
-  }
-
-  /** Replaces an executor, with a growing pause, or gives the version up. */
-  #lost(allowed: number, reason: string): void {
-    this.#deaths++;
-    if (this.#deaths > allowed && this.executors === 0) {
-      this.#fail(`its executors ended ${this.#deaths} times without an answer in between; the last: ${reason}`);
-      return;
-    }
-    this.#restart?.cancel();
-    const restart = (): void => {
-      if (this.executors + this.#starting > 0) return;
-      this.events.restarted();
-      void this.#addInstance();
-    };
-    // While no executor is there, nothing else may keep the process of those who wait alive.
-    this.#restart = this.#context.clock.setTimer(this.#backoff.next(), restart, { keepsAlive: true });
-  }
-
   #fail(reason: string): void {
     if (this.#state === 'unloaded') return;
     this.#state = 'failed';
     this.#reason = reason;
     this.#batcher?.close(this.notReady());
-    for (const executor of this.#executors) executor.close();
+    this.#pool?.close();
     this.#context.log.error(this.#labels(), `model '${this.name}' version ${this.version} failed: ${reason}`);
   }
 
   #labels(): { model: string; version: string } {
     return { model: this.name, version: this.version };
   }
+}
+
+/** @throws {ShoalError} INVALID_REQUEST: a time that is none would switch all limits off. */
+function checkTimeout(name: string, ms: number | undefined): void {
+  if (ms !== undefined && !(ms >= 0)) throw invalid(`${name} is ${ms}, expected milliseconds from 0`);
 }

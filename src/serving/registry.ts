@@ -2,11 +2,16 @@ import { ShoalError } from '../errors.ts';
 import { type ModelSummary, ModelVersion, type ServingContext } from './model-version.ts';
 import type { ModelSource } from './repository.ts';
 
+/** After this long a model that is still loading has one more load beside it. */
+const PATIENCE_MS = 5000;
+
 /** The models of a server by name; each name has its versions in rising order. */
 export class ModelRegistry {
   readonly #models: Map<string, ModelVersion[]> = new Map();
+  readonly #context: ServingContext;
 
   constructor(sources: readonly ModelSource[], context: ServingContext) {
+    this.#context = context;
     for (const source of sources) {
       const versions = this.#models.get(source.name) ?? [];
       versions.push(new ModelVersion(source, context));
@@ -19,9 +24,27 @@ export class ModelRegistry {
     return [...this.#models.keys()];
   }
 
-  /** Loads all versions; resolves when each is ready or failed. */
+  /**
+   * Loads all versions, the highest of each model first; resolves when each is ready or failed. About as many load at
+   * a time as there are cores, or all would take as long as the last; one that takes long does not hold up the others.
+   */
   async load(): Promise<void> {
-    await Promise.all(this.all().map((version) => version.load()));
+    const { clock, config } = this.#context;
+    const byRank = [...this.#models.values()].flatMap((versions) =>
+      versions.toReversed().map((version, rank) => ({ version, rank })),
+    );
+    byRank.sort((a, b) => a.rank - b.rank);
+    const loads: Promise<void>[] = [];
+    const work = async (): Promise<void> => {
+      for (let next = byRank.shift(); next !== undefined; next = byRank.shift()) {
+        const load = next.version.load();
+        loads.push(load);
+        const patience = new Promise<void>((resolve) => void clock.setTimer(PATIENCE_MS, resolve));
+        await Promise.race([load, patience]);
+      }
+    };
+    await Promise.all(Array.from({ length: Math.max(2, config.cores) }, work));
+    await Promise.all(loads);
   }
 
   all(): ModelVersion[] {

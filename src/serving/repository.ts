@@ -40,7 +40,7 @@ export async function scanRepository(folder: string): Promise<ModelSource[]> {
         ? entry.slice(0, -EXTENSION.length)
         : undefined;
     if (name === undefined) continue;
-    const sources = info?.isDirectory() ? await scanVersions(name, full) : [await describe(name, '1', full, [])];
+    const sources = info?.isDirectory() ? await scanFolder(name, full) : [await describe(name, '1', full, [])];
     if (sources.length === 0) continue;
     checkName(name, full);
     if (found.has(name)) {
@@ -73,6 +73,17 @@ function describeFile(file: string): Promise<ModelSource> {
   const inRepository = /([^/]+)\/(\d+)\/model\.onnx$/.exec(file);
   if (inRepository !== null) return describe(inRepository[1]!, inRepository[2]!, file, []);
   return describe(path.basename(file, EXTENSION), '1', file, []);
+}
+
+/** The versions in a model's folder; a folder that holds a model, but no version, is a version that cannot be loaded. */
+async function scanFolder(name: string, folder: string): Promise<ModelSource[]> {
+  const versions = await scanVersions(name, folder);
+  if (versions.length > 0) return versions;
+  const misplaced = (await readFolder(folder)).find((entry) => entry.endsWith(EXTENSION));
+  if (misplaced === undefined) return [];
+  const file = path.join(folder, misplaced);
+  const expected = path.join(folder, '1', MODEL_FILE);
+  return [{ name, version: '1', file, bytes: 0, problem: `${file} lies in no version's folder, expected ${expected}` }];
 }
 
 async function scanVersions(name: string, folder: string): Promise<ModelSource[]> {
