@@ -84,6 +84,11 @@ export async function createServer(
   const metricsApp = config.metricsPort === undefined ? undefined : createApp(service, limits);
   if (metricsApp !== undefined) addMetricsOnly(metricsApp, service);
 
+  // A process may also end without closing, by a second signal or a fault; an executor in the middle of a run would
+  // outlive it, a hung one for ever.
+  const killExecutors = (): void => service.registry.kill();
+  process.once('exit', killExecutors);
+
   let metricsUrl: string | undefined;
   let closed: Promise<void> | undefined;
   const close = async (): Promise<void> => {
@@ -101,6 +106,7 @@ export async function createServer(
     await app.close();
     metricsApp?.server.closeAllConnections();
     await metricsApp?.close();
+    process.off('exit', killExecutors);
   };
 
   return {

@@ -128,7 +128,7 @@ export class Service {
     options: InferOptions & { readonly version?: string | undefined } = {},
   ): Promise<InferResult> {
     const version = this.registry.get(model, options.version);
-    const { outputs, batch, stamps } = await version.infer(new Map(Object.entries(inputs)), options);
+    const { outputs, batch, stamps } = await version.infer(new Map(Object.entries(inputs ?? {})), options);
     const names = options.outputs?.length ? options.outputs : version.signature!.outputs.map((spec) => spec.name);
     const named = Object.fromEntries(names.map((name, i) => [name, outputs[i]!]));
     return { model, version: version.version, outputs: named, batch, stamps };

@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../clock.ts';
-import { type ErrorCode, ShoalError, toShoalError } from '../errors.ts';
+import { type ErrorCode, invalid, ShoalError, toShoalError } from '../errors.ts';
 import type { Signature } from '../tensor/signature.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { Batch, RowsMismatch } from './batch.ts';
@@ -211,6 +211,10 @@ export class Batcher implements TokenUser {
     if (this.#closed !== undefined) return this.#closed;
     const leftMs = Math.min(queueDeadlineMs, deadlineMs) - this.#clock.now();
     if (leftMs <= 0) return expired(name);
+    if (inputs.rows > maxQueueRows || inputs.bytes > budget.limitBytes) {
+      const text = `the request has ${inputs.rows} rows and ${inputs.bytes} bytes, the queue takes at most ${maxQueueRows} rows and ${budget.limitBytes} bytes`;
+      return invalid(text);
+    }
     if (this.queuedRows + inputs.rows > maxQueueRows) {
       const text = `the queue of model '${name}' is full: ${this.queuedRows} rows wait, ${maxQueueRows} may`;
       return new ShoalError('QUEUE_FULL', text, { retryAfterSeconds: this.#retryAfterSeconds() });
@@ -446,5 +450,8 @@ function withoutAxis<T extends { readonly batchAxis: number | null }>(spec: T): 
 }
 
 function expired(model: string): ShoalError {
-  return new ShoalError('DEADLINE_EXCEEDED', `the request's time was over before model '${model}' answered`);
+  return new ShoalError(
+    'DEADLINE_EXCEEDED',
+    `model '${model}' did not answer within the time the request has (its timeout, or the server's request timeout)`,
+  );
 }

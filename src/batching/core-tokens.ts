@@ -4,7 +4,7 @@ import type { Clock } from '../clock.ts';
 export interface TokenUser {
   /** Compute it has had so far, in core-milliseconds. */
   spentMs: number;
-  /** Tokens it needs to start its next batch now; 0 when it has nothing to start. Must not change anything. */
+  /** Tokens it needs to start its next batch now; 0 when it has nothing to start. Asking must not start anything. */
   tokensWanted(): number;
   /** Starts one batch; so many tokens are set aside for it until it gives them back. */
   start(tokens: number): void;

@@ -8,7 +8,7 @@ export const ERROR_HELP: Readonly<Record<ErrorCode, string>> = {
   NOT_FOUND: 'There is nothing at this path.',
   MODEL_NOT_FOUND: 'No model of this name, or no such version of it.',
   METHOD_NOT_ALLOWED: 'The path exists, the method does not; `Allow` names those that do.',
-  BODY_TIMEOUT: 'The body did not arrive in time.',
+  BODY_TIMEOUT: 'The request, headers or body, did not arrive in time.',
   BODY_TOO_LARGE: 'The body is larger than `--body-limit`. It was read no further.',
   UNSUPPORTED_ENCODING: 'The body has a content encoding that is not supported. Send it uncompressed.',
   QUEUE_FULL: 'Too many rows or bytes are waiting for this model already. Try again after `Retry-After` seconds.',

@@ -6,7 +6,7 @@ import type { Failure, LoadReport, LoadRequest } from './messages.ts';
 import { BlockingPipe } from './pipe.ts';
 import { atLowPriority } from './priority.ts';
 import { declaredSignature, probe } from './probe.ts';
-import { runtimeVersion, Session } from './session.ts';
+import { Session } from './session.ts';
 
 /**
  * The executor: a process that owns an ONNX Runtime session and answers frames, one at a time.
@@ -44,7 +44,7 @@ function load(frame: Frame): Promise<void> {
   return atLowPriority(async () => {
     const session = await Session.create(decodeControl(frame) as LoadRequest);
     sessions.set(frame.session, session);
-    const report: LoadReport = { signature: declaredSignature(session), runtimeVersion };
+    const report: LoadReport = { signature: declaredSignature(session) };
     pipe.write([encodeControl('loaded', frame.session, report)]);
   });
 }

@@ -16,7 +16,6 @@ export interface LoadRequest {
 export interface LoadReport {
   /** As the file declares it: without batch axes. */
   readonly signature: Signature;
-  readonly runtimeVersion: string;
 }
 
 /** What is known of how rows may share a run. */

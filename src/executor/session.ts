@@ -45,9 +45,6 @@ const VIEWS: Readonly<Record<Exclude<Datatype, 'BYTES'>, View>> = {
   FP64: Float64Array,
 };
 
-/** The version of ONNX Runtime. */
-export const runtimeVersion: string = ort.env.versions.node ?? ort.env.versions.common;
-
 /** An ONNX Runtime session whose inputs and outputs are Shoal's tensors. */
 export class Session {
   readonly inputs: readonly DeclaredTensor[];

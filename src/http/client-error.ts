@@ -5,7 +5,10 @@ import { ERROR_CODE_HEADER, JSON_TYPE } from './replies.ts';
 
 const CODES: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   HPE_HEADER_OVERFLOW: ['HEADERS_TOO_LARGE', 'the request headers are larger than 16 KiB'],
-  ERR_HTTP_REQUEST_TIMEOUT: ['BODY_TIMEOUT', 'the request took too long to arrive'],
+  ERR_HTTP_REQUEST_TIMEOUT: [
+    'BODY_TIMEOUT',
+    'the request took too long to arrive: its headers, or headers and body together',
+  ],
 };
 
 const REASONS: Readonly<Record<number, string>> = {

@@ -36,7 +36,7 @@ export function sendError(reply: FastifyReply, error: ShoalError, extra: object 
 
 /** What is known of Fastify's and Node's own errors; their texts are replaced by ours. */
 const KNOWN_CODES: Readonly<Record<string, readonly [ErrorCode, string]>> = {
-  FST_ERR_CTP_BODY_TOO_LARGE: ['BODY_TOO_LARGE', 'the request body is larger than this server takes'],
+  FST_ERR_CTP_BODY_TOO_LARGE: ['BODY_TOO_LARGE', 'the request body is larger than --body-limit of this server'],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: ['INVALID_REQUEST', 'the request body is not as long as Content-Length says'],
   FST_ERR_BAD_URL: ['INVALID_REQUEST', 'the path of the URL is not well-formed'],
   // The client left while its body was being read.

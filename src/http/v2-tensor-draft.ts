@@ -63,7 +63,7 @@ export class TensorDraft implements InputParameters, DataTarget {
       const dim = c === 0x2d || (c >= 0x30 && c <= 0x39) ? json.integer() : undefined;
       if (dim === undefined || dim < 0 || !Number.isSafeInteger(dim)) {
         json.pos = start;
-        throw this.#wrong('shape', `an array with ${json.excerpt()}`, 'integers of 0 or more');
+        throw this.#wrong('shape', `an array with ${json.excerpt()}`, 'integers from 0, below 2^53');
       }
       if (shape.push(dim) > MAX_RANK) throw invalid(`the shape of ${this.what} has more than ${MAX_RANK} dimensions`);
     }

@@ -127,7 +127,7 @@ export class ServerMetrics {
     });
     addCounter(registry, {
       name: 'shoal_cancelled_total',
-      help: 'Accepted requests whose caller left before the answer.',
+      help: 'Accepted requests whose caller left before the answer; who leaves while sending is no part of it.',
       labelNames: VERSION_LABELS,
       read: (report) => this.#each((labels, meters) => report(labels, meters.cancelled)),
     });
@@ -211,7 +211,9 @@ export class ServerMetrics {
       labelNames: [...VERSION_LABELS, 'provider', 'batching'],
       read: (report) =>
         this.#each((labels, { version }) => {
-          const batching = version.signature?.batched ? 'batched' : 'unbatched';
+          // Before it is loaded, nothing is known of it.
+          if (version.signature === undefined) return;
+          const batching = version.signature.batched ? 'batched' : 'unbatched';
           report({ ...labels, provider: version.summary().provider, batching }, 1);
         }),
     });

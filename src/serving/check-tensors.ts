@@ -8,7 +8,9 @@ import { DATATYPES, elementCount, formatShape, isDatatype, skipBytesElements, ty
  * @throws {ShoalError} INVALID_REQUEST that names the input, what came and what was expected.
  */
 export function checkTensors(inputs: ReadonlyMap<string, Tensor>): void {
-  for (const [name, { datatype, shape, bytes }] of inputs) {
+  for (const [name, tensor] of inputs) {
+    if (!isTensor(tensor)) throw invalid(`input '${name}' is no tensor, expected { datatype, shape, bytes }`);
+    const { datatype, shape, bytes } = tensor;
     // What is none of ours cannot be an input's datatype either, and is refused for that.
     if (!isDatatype(datatype)) continue;
     if (!shape.every((dim) => Number.isSafeInteger(dim) && dim >= 0)) {
@@ -23,4 +25,11 @@ export function checkTensors(inputs: ReadonlyMap<string, Tensor>): void {
       );
     }
   }
+}
+
+/** Programs without types give anything. */
+function isTensor(value: unknown): value is Tensor {
+  if (typeof value !== 'object' || value === null) return false;
+  const { datatype, shape, bytes } = value as Partial<Tensor>;
+  return typeof datatype === 'string' && Array.isArray(shape) && bytes instanceof Uint8Array;
 }

@@ -1,5 +1,5 @@
 import { invalid, type ShoalError } from '../errors.ts';
-import { type Datatype, formatShape, type Tensor } from './tensor.ts';
+import { asBuffer, type Datatype, formatShape, type Tensor } from './tensor.ts';
 
 /** One input or output of a model. */
 export interface TensorSpec {
@@ -56,7 +56,8 @@ export function checkInputs(
   for (const spec of signature.inputs) {
     const tensor = inputs.get(spec.name);
     if (tensor === undefined) {
-      throw invalid(`model '${model}' needs input '${spec.name}' (${describe(spec)}), which the request does not have`);
+      const came = inputs.size === 0 ? 'the request has none' : `the request has ${quoteList([...inputs.keys()])}`;
+      throw invalid(`model '${model}' needs input '${spec.name}' (${describe(spec)}), ${came}`);
     }
     if (tensor.datatype !== spec.datatype) {
       throw invalid(`input '${spec.name}' of model '${model}' is ${spec.datatype}, the request has ${tensor.datatype}`);
@@ -76,7 +77,7 @@ export function checkInputs(
       if (hasFreeDimension(spec)) laneKey += `${tensor.shape.toSpliced(axis, 1).join(',')};`;
     } else if (signature.batched) {
       // Callers may share an input without rows only when they gave the same value.
-      laneKey += `${tensor.shape.join(',')}=${Buffer.from(tensor.bytes).toString('latin1')};`;
+      laneKey += `${tensor.shape.join(',')}=${asBuffer(tensor.bytes).toString('latin1')};`;
     }
     tensors.push(tensor);
     bytes += tensor.bytes.byteLength;

@@ -7,6 +7,7 @@ import {
   elementCount,
   encodeStrings,
   formatShape,
+  isDatatype,
   type Tensor,
 } from './tensor.ts';
 
@@ -45,6 +46,7 @@ const ARRAYS = {
  * @throws {ShoalError} INVALID_REQUEST when array and datatype, or length and shape, do not belong together.
  */
 export function makeTensor(datatype: Datatype, shape: readonly number[], data: TensorData): Tensor {
+  if (!isDatatype(datatype)) throw invalid(`there is no datatype '${String(datatype)}'`);
   const count = elementCount(shape);
   if (data.length !== count) {
     throw invalid(`a tensor of shape ${formatShape(shape)} has ${count} elements, the data has ${data.length}`);

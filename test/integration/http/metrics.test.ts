@@ -87,9 +87,12 @@ describe('metrics', () => {
   });
 
   it('counts add up after a known mix of requests', async (t) => {
-    const running = await startServer(t, { ident: ident('FP32') }, { instances: 1 });
+    const { running, first, release, until } = await startBusyServer(t);
+    const waiting = Array.from({ length: 11 }, () => running.infer('ident', numbers([1])));
+    await until(12, 11);
+    release();
+    await Promise.all([first, ...waiting]);
     for (let i = 0; i < 5; i++) await running.infer('ident', rows(1));
-    await Promise.all(Array.from({ length: 12 }, () => running.infer('ident', rows(1))));
     await running.infer('ident', rows(7));
     for (const wrong of ['{', '{}', '{"inputs":[]}']) await running.infer('ident', wrong);
     await running.infer('ident', rows(129));
@@ -111,10 +114,11 @@ describe('metrics', () => {
     assert.equal(metrics.value('shoal_request_duration_seconds_count', IDENT), 24);
 
     const runs = metrics.sum('shoal_batches_total', IDENT);
-    assert.ok(runs >= 8 && runs < 19, `${runs} runs for 19 requests, 12 of them at once`);
+    assert.equal(runs, 9, 'one for the first, one for those that waited, seven for who came alone');
+    assert.equal(metrics.value('shoal_batches_total', { ...IDENT, reason: 'freed' }), 1);
     assert.equal(metrics.value('shoal_batch_rows_count', IDENT), runs);
     assert.equal(metrics.value('shoal_batch_requests_count', IDENT), runs);
-    assert.equal(metrics.value('shoal_batch_rows_sum', IDENT), 5 + 12 + 7 + 2);
+    assert.equal(metrics.value('shoal_batch_rows_sum', IDENT), 1 + 11 + 5 + 7 + 2);
     assert.equal(metrics.value('shoal_batch_requests_sum', IDENT), 19);
     assert.equal(metrics.value('shoal_batch_rows_bucket', { ...IDENT, le: '+Inf' }), runs);
     for (const stage of ['decode', 'queue', 'handover', 'compute', 'handback', 'encode'])

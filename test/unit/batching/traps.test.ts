@@ -104,8 +104,8 @@ describe('traps of others', () => {
       code: 'INVALID_REQUEST',
       message: "the request has 4 rows, model 'fake' takes at most 2 in one request",
     });
-    assert.throws(() => send(rowsOf(...rows)), { code: 'QUEUE_FULL' });
-    assert.throws(() => send(rowsOf(Array(100).fill(0))), { code: 'QUEUE_FULL' });
+    assert.throws(() => send(rowsOf(...rows)), { code: 'INVALID_REQUEST', message: /the queue takes at most 3 rows/ });
+    assert.throws(() => send(rowsOf(Array(100).fill(0))), { code: 'INVALID_REQUEST', message: /and 64 bytes/ });
     const small = send(rowsOf([1]));
     await clock.settle();
     await runners[0]!.finish();

@@ -95,7 +95,9 @@ export class World {
       const { code } = toShoalError(thrown);
       const full =
         queuedRows + inputs.rows > this.#options.maxQueueRows || heldBytes + inputs.bytes > this.#options.limitBytes;
-      if (code === 'QUEUE_FULL') assert.ok(full, 'refused though there is room');
+      const fits = inputs.rows <= this.#options.maxQueueRows && inputs.bytes <= this.#options.limitBytes;
+      if (code === 'QUEUE_FULL') assert.ok(full && fits, 'refused though there is room');
+      else if (code === 'INVALID_REQUEST') assert.ok(!fits, 'refused for ever though it can fit');
       else if (code === 'EXECUTOR_LOST') assert.ok(spec.deeds.includes('killer'), 'an innocent was refused');
       else if (code === 'DEADLINE_UNREACHABLE') assert.ok(waitMs < 1e9 || queueWaitMs < 1e9, 'there was no deadline');
       else assert.fail(`refused with ${code}`);

@@ -121,11 +121,11 @@ describe('infer requests in JSON', () => {
     );
   });
 
-  it('case 24: refuses dimensions that are not integers of 0 or more, and products beyond memory, at once', () => {
+  it('case 24: refuses dimensions that are not integers from 0, and products beyond memory, at once', () => {
     for (const shape of [[1, -4], [1, 4.5], ['1', 4], [null], [[1]], [true], [1e300], [2 ** 53]]) {
       assertRefused(
         () => decode(json({ inputs: [input('FP32', shape, [1, 2, 3, 4])] })),
-        /the shape of input 'x' is an array with .*, expected integers of 0 or more/,
+        /the shape of input 'x' is an array with .*, expected integers from 0, below 2\^53/,
       );
     }
     for (const shape of [4, null, '4', {}])
