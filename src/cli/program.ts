@@ -40,7 +40,7 @@ the file over the default.`;
 
 const INSPECT_EXAMPLES = `
 Examples:
-  shoal inspect models/mnist-cnn.onnx
+  shoal inspect models/mnist-cnn
   shoal inspect models --json
 
 Loads and probes each model as the server would. Exit code 1 when one failed.`;
@@ -55,7 +55,7 @@ Exit code 0 when the server is ready, 1 when it is not or does not answer.`;
 const ROOT_EXAMPLES = `
 Examples:
   shoal serve                           ./models on http://127.0.0.1:8000
-  shoal inspect models/mnist-cnn.onnx   what it takes and gives, and a curl
+  shoal inspect models/mnist-cnn        what it takes and gives, and a curl
   shoal serve --help                    every option
 
 Exit codes: 0 fine, 1 failed, 2 wrong option or value, 3 cannot serve (models
