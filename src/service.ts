@@ -24,6 +24,8 @@ export interface ServiceDeps {
   readonly executorEntry?: string;
   /** @internal For tests: CPU time after which a run may count as hung. */
   readonly hangFloorMs?: number;
+  /** @internal For tests: memory that counts as granted. */
+  readonly memoryBytes?: number;
   /** @internal For tests. */
   readonly clock?: Clock;
 }
@@ -76,7 +78,7 @@ export class Service {
       log: logger,
       tokens: new CoreTokens(config.cores, this.clock),
       budget,
-      memoryBytes: grantedMemoryBytes(),
+      memoryBytes: deps.memoryBytes ?? grantedMemoryBytes(),
       provider: () => {
         provider ??= chooseProvider(config.provider, this.clock, deps.executorEntry);
         return provider;

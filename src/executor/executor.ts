@@ -265,10 +265,14 @@ export class Executor implements Runner {
   }
 
   #refused(said: string): ShoalError {
-    const message = withoutLocations(said);
+    // Where the file lies is the log's matter; this text goes to callers, too.
+    const message = withoutLocations(said).replace(/^Load model from .+? failed: ?/, 'it cannot be loaded: ');
     // ONNX Runtime tells only on standard error which library it could not load.
     const library = /Failed to load library [^\n]*error: ([^\n]*)/.exec(this.#stderr)?.[1];
-    return new ShoalError('MODEL_NOT_READY', library === undefined ? message : `${message} (${library.trim()})`);
+    return new ShoalError(
+      'MODEL_NOT_READY',
+      library === undefined ? message : `${message} (${library.trim().replace(/\S*\//, '')})`,
+    );
   }
 
   #lost(reason: string): ShoalError {

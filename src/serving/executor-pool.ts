@@ -2,6 +2,7 @@ import type { Clock, Timer } from '../clock.ts';
 import { messageOf } from '../errors.ts';
 import { Executor, type ExecutorOptions } from '../executor/executor.ts';
 import type { LoadReport } from '../executor/messages.ts';
+import { residentBytes } from '../executor/resident.ts';
 import { Backoff } from './backoff.ts';
 import { Scaling } from './scaling.ts';
 
@@ -22,8 +23,13 @@ export interface PoolListener {
 export interface PoolOptions extends Omit<ExecutorOptions, 'onExit' | 'signal'> {
   readonly clock: Clock;
   readonly maxInstances: number;
+  /** An executor with more memory than this is replaced, before the kernel ends something for it. */
+  readonly memoryBudgetBytes: number;
   readonly listener: PoolListener;
 }
+
+/** How often memory is looked at while runs end. */
+const MEMORY_CHECK_MS = 1000;
 
 /** Deaths in a row, without an answer in between, after which a pool gives up: of idle executors, and during runs. */
 const DEATHS_IDLE = 5;
@@ -47,6 +53,7 @@ export class ExecutorPool {
   /** Lost ones that have not been replaced yet. */
   #owed = 0;
   #restart: Timer | undefined;
+  #memoryCheckedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: PoolOptions) {
     this.#options = options;
@@ -84,6 +91,7 @@ export class ExecutorPool {
       this.#deaths = 0;
       if (executor instanceof Executor) this.#answering.add(executor);
     }
+    if (executor instanceof Executor) this.#checkMemory(executor);
     const alive = this.#executors.size + this.#starting;
     // What is lost is replaced after its pause, not at once as one that is needed for more.
     if (!this.#serving || this.#owed > 0 || alive >= this.#options.maxInstances) return;
@@ -116,6 +124,22 @@ export class ExecutorPool {
     } finally {
       this.#starting--;
     }
+  }
+
+  /** Memory that ONNX Runtime has taken it does not give back; only the end of its process does. */
+  #checkMemory(executor: Executor): void {
+    const { clock, memoryBudgetBytes, listener } = this.#options;
+    const nowMs = clock.now();
+    if (!this.#serving || nowMs - this.#memoryCheckedMs < MEMORY_CHECK_MS) return;
+    this.#memoryCheckedMs = nowMs;
+    const bytes = residentBytes(executor.pid) ?? 0;
+    if (bytes <= memoryBudgetBytes || !this.#executors.delete(executor)) return;
+    // A run it has begun is still answered.
+    listener.removed(executor);
+    executor.close();
+    listener.warned(`is replaced: it holds ${bytes} bytes of memory, ${Math.round(memoryBudgetBytes)} may be held`);
+    this.#owed++;
+    if (this.#restart === undefined) this.#armRestart();
   }
 
   #gone(executor: Executor, reason: string): void {

@@ -106,6 +106,9 @@ export interface ModelSummary {
 /** A batch may use this share of the memory granted. */
 const MEMORY_SHARE = 0.25;
 
+/** One executor may hold this share of the memory granted. */
+const EXECUTOR_MEMORY_SHARE = 0.5;
+
 const HANG_FLOOR_MS = 10_000;
 /** A run is hung when it takes this many times what the dearest comparable one took. */
 const HANG_FACTOR = 20;
@@ -363,6 +366,7 @@ export class ModelVersion {
       hangLimits: (batch) => this.#hangLimits(batch.rows, batch.bytes),
       entry: executorEntry,
       maxInstances: this.#spread.instances,
+      memoryBudgetBytes: EXECUTOR_MEMORY_SHARE * this.#context.memoryBytes,
       listener: {
         added: (executor) => this.#batcher!.addRunner(executor),
         removed: (executor) => this.#batcher!.removeRunner(executor),
@@ -402,7 +406,10 @@ export class ModelVersion {
     this.#reason = reason;
     this.#batcher?.close(this.notReady());
     this.#pool?.close();
-    this.#context.log.error(this.#labels(), `model '${this.name}' version ${this.version} failed: ${reason}`);
+    this.#context.log.error(
+      { ...this.#labels(), file: this.source.file },
+      `model '${this.name}' version ${this.version} failed: ${reason}`,
+    );
   }
 
   #labels(): { model: string; version: string } {

@@ -82,8 +82,15 @@ async function scanFolder(name: string, folder: string): Promise<ModelSource[]> 
   const misplaced = (await readFolder(folder)).find((entry) => entry.endsWith(EXTENSION));
   if (misplaced === undefined) return [];
   const file = path.join(folder, misplaced);
-  const expected = path.join(folder, '1', MODEL_FILE);
-  return [{ name, version: '1', file, bytes: 0, problem: `${file} lies in no version's folder, expected ${expected}` }];
+  return [
+    {
+      name,
+      version: '1',
+      file,
+      bytes: 0,
+      problem: `${name}/${misplaced} lies in no version's folder, expected ${name}/1/${MODEL_FILE}`,
+    },
+  ];
 }
 
 async function scanVersions(name: string, folder: string): Promise<ModelSource[]> {
@@ -105,12 +112,12 @@ async function describe(name: string, version: string, file: string, beside: rea
   try {
     const info = await stat(file);
     // Opening a pipe or a device would block for ever.
-    if (!info.isFile()) problem = `${file} is not a regular file`;
+    if (!info.isFile()) problem = `${path.basename(file)} is not a regular file`;
     bytes = info.size;
     for (const other of beside)
       bytes += (await stat(path.join(path.dirname(file), other)).catch(() => undefined))?.size ?? 0;
   } catch {
-    problem = `there is no file ${file}`;
+    problem = `there is no file ${path.basename(file)}`;
   }
   return { name, version, file, bytes, problem };
 }

@@ -197,3 +197,38 @@ it('tensors that have not the bytes their shapes say do not shift their neighbou
   const sums = (await Promise.all([...good, more])).map(({ outputs }) => readTensor(outputs['sum']!)[0]);
   assert.deepEqual(sums, [1, 2, 3]);
 });
+
+describe('an executor that is lost or replaced', () => {
+  it('is replaced and counted while another one lives', async (t) => {
+    const model = slow(await iterationsFor(15));
+    const service = await startService(t, { slow: model }, { cores: 2, maxBatchSize: 4 });
+    const version = service.registry.get('slow', undefined);
+    const giveUp = performance.now() + 15_000;
+    const load = async (): Promise<void> => {
+      while (version.executors < 2 && performance.now() < giveUp) await service.infer('slow', { x: row(1) });
+    };
+    await Promise.all(Array.from({ length: 16 }, load));
+    assert.equal(version.executors, 2);
+    const [lost] = childrenOf(process.pid);
+    process.kill(lost!, 'SIGKILL');
+    await waitFor(() => metersOf(service, 'slow').restarts === 1, 'the loss is counted');
+    await waitFor(() => version.executors === 2, 'it has been replaced');
+    assert.ok(!childrenOf(process.pid).includes(lost!));
+  });
+
+  it('is replaced between batches when it holds more than half of the memory granted', async (t) => {
+    // No executor gets by with this little, so that each is replaced after its first look.
+    const service = await startService(t, { add2: add2() }, { instances: 1 }, { memoryBytes: 1e6 });
+    const before = executorPid();
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, (_, i) => service.infer('add2', { a: row(i), b: row(1) })),
+    );
+    assert.deepEqual(
+      answers.map(({ outputs }) => Number(readTensor(outputs['sum']!)[0])),
+      [1, 2, 3, 4, 5, 6, 7, 8],
+    );
+    await waitFor(() => metersOf(service, 'add2').restarts >= 1 && !isAlive(before), 'the first one has gone');
+    await waitFor(() => service.registry.get('add2', undefined).isReady, 'another one is there');
+    assert.notEqual(executorPid(), before);
+  });
+});
