@@ -8,6 +8,7 @@ import {
   isDatatype,
   type Tensor,
 } from '../tensor/tensor.ts';
+import { ARRAYS } from '../tensor/typed.ts';
 import type { LoadRequest } from './messages.ts';
 
 /**
@@ -27,23 +28,6 @@ type OnnxType = (typeof DATATYPES)[Datatype]['onnx'];
 const DATATYPE_OF: ReadonlyMap<string, Datatype> = new Map(
   Object.entries(DATATYPES).flatMap(([name, { onnx }]) => (isDatatype(name) ? [[onnx, name] as const] : [])),
 );
-
-type View = new (buffer: ArrayBufferLike, offset: number, length: number) => ort.Tensor['data'] & ArrayBufferView;
-const VIEWS: Readonly<Record<Exclude<Datatype, 'BYTES'>, View>> = {
-  BOOL: Uint8Array,
-  UINT8: Uint8Array,
-  UINT16: Uint16Array,
-  UINT32: Uint32Array,
-  UINT64: BigUint64Array,
-  INT8: Int8Array,
-  INT16: Int16Array,
-  INT32: Int32Array,
-  INT64: BigInt64Array,
-  // The runtime takes the bits; a Float16Array, which newer Nodes have, it refuses.
-  FP16: Uint16Array,
-  FP32: Float32Array,
-  FP64: Float64Array,
-};
 
 /** An ONNX Runtime session whose inputs and outputs are Shoal's tensors. */
 export class Session {
@@ -119,7 +103,9 @@ function toOnnx(tensor: Tensor): ort.OnnxValue {
   const type: OnnxType = DATATYPES[datatype].onnx;
   const count = elementCount(shape);
   const data =
-    datatype === 'BYTES' ? decodeStrings(bytes, count) : new VIEWS[datatype](bytes.buffer, bytes.byteOffset, count);
+    datatype === 'BYTES'
+      ? decodeStrings(bytes, count)
+      : new ARRAYS[datatype](bytes.buffer as ArrayBuffer, bytes.byteOffset, count);
   // A plain object of the tensor's form is accepted, saves the constructor's checks, and is the only way to feed
   // float16 on Nodes that have Float16Array.
   return { type, data, dims: shape, location: 'cpu' } as unknown as ort.OnnxValue;

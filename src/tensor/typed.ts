@@ -25,7 +25,17 @@ export type TensorData =
   | Float64Array
   | readonly string[];
 
-const ARRAYS = {
+type NumberArray = new (
+  buffer: ArrayBuffer,
+  byteOffset: number,
+  length: number,
+) => Exclude<TensorData, readonly string[]>;
+
+/**
+ * The array over the elements of each datatype but BYTES. FP16 is its bits: ONNX Runtime refuses the Float16Array that
+ * newer Nodes have.
+ */
+export const ARRAYS: Readonly<Record<Exclude<Datatype, 'BYTES'>, NumberArray>> = {
   BOOL: Uint8Array,
   UINT8: Uint8Array,
   UINT16: Uint16Array,
@@ -38,7 +48,7 @@ const ARRAYS = {
   FP16: Uint16Array,
   FP32: Float32Array,
   FP64: Float64Array,
-} as const;
+};
 
 /**
  * A tensor over an array, or of strings. The array's memory is used in place.
