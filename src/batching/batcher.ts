@@ -8,6 +8,7 @@ import type { CostEstimate } from './cost.ts';
 import { Lane } from './lane.ts';
 import { PoisonList } from './poison.ts';
 import { type Decision, decide } from './policy.ts';
+import { Rejoin } from './rejoin.ts';
 import { type BatchInfo, PendingRequest, type Submission } from './request.ts';
 
 /** What a runner gives back. */
@@ -88,6 +89,8 @@ export class Batcher implements TokenUser {
   readonly #slots: Slot[] = [];
   readonly #running: Set<Batch> = new Set();
   readonly #poison: PoisonList = new PoisonList();
+  readonly #rejoin: Rejoin = new Rejoin();
+  #collecting = false;
   #signature: Signature;
   #closed: ShoalError | undefined;
   #drained: (() => void)[] = [];
@@ -267,12 +270,36 @@ export class Batcher implements TokenUser {
       }
     }
     if (answers === undefined) this.#recover(slot, batch, failure);
+    else if (this.#shouldCollect(batch)) this.#collect(batch, nowMs);
     this.#changed();
-    // The next batch is on its way before this one's callers are woken.
+    // The next batch is on its way before this one's callers are woken, unless they are awaited.
     this.#options.tokens.giveBack(this, tokens, nowMs - startMs);
     this.#options.events.batchEnded(batch.info, startMs, nowMs, result, slot.runner);
     if (answers !== undefined) this.#answer(batch, answers, result!);
     this.#checkDrained();
+  }
+
+  #shouldCollect(batch: Batch): boolean {
+    const { cost, maxBatchRows } = this.#options;
+    // With other lanes or runners there is other work to do meanwhile.
+    if (!this.#signature.batched || this.#lanes.size !== 1 || this.#slots.length !== 1) return false;
+    const expectedMs = (rows: number): number | undefined => cost.expectedMs(rows);
+    return this.#rejoin.decide({ waiting: this.queuedRows, answered: batch.rows, maxRows: maxBatchRows, expectedMs });
+  }
+
+  /** Holds the next batch back for two turns of the event loop: in the one between, answered callers come back. */
+  #collect(batch: Batch, startMs: number): void {
+    this.#collecting = true;
+    const waiting = this.queuedRows;
+    this.#clock.nextTurn(() =>
+      this.#clock.nextTurn(() => {
+        this.#collecting = false;
+        this.#rejoin.observe(batch.rows, this.queuedRows - waiting, this.#clock.now() - startMs);
+        this.#changed();
+        this.#options.tokens.request(this);
+        this.#options.tokens.serve();
+      }),
+    );
   }
 
   #answer(batch: Batch, answers: readonly Tensor[][], result: RunResult): void {
@@ -354,6 +381,7 @@ export class Batcher implements TokenUser {
   }
 
   #decide(): { readonly slot: Slot; readonly decision: Decision; readonly lanes: readonly Lane[] } | undefined {
+    if (this.#collecting) return undefined;
     if (this.#next !== undefined) return this.#next;
     const slot = this.#idleSlot();
     if (slot === undefined || this.#lanes.size === 0) return undefined;

@@ -41,6 +41,18 @@ export class CostEstimate {
     return upper;
   }
 
+  /**
+   * What a run of so many rows will probably take: on the line through the two sizes seen that are nearest to it.
+   * Undefined before two sizes have been seen.
+   */
+  expectedMs(rows: number): number | undefined {
+    if (this.#sizes.size < 2) return undefined;
+    const near = [...this.#sizes.values()].sort((a, b) => Math.abs(a.rows - rows) - Math.abs(b.rows - rows));
+    const [one, other] = [near[0]!, near[1]!];
+    const perRow = Math.max(0, (other.ms - one.ms) / (other.rows - one.rows));
+    return Math.max(0, one.ms + perRow * (rows - one.rows));
+  }
+
   /** The least milliseconds per row seen at any size; 0: unknown. */
   leastMsPerRow(): number {
     return this.#leastMsPerRow;

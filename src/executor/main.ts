@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs';
+import os from 'node:os';
 import { monotonicMs } from '../clock.ts';
 import { messageOf } from '../errors.ts';
 import { decodeControl, decodeTensors, encodeControl, encodeTensors, type Frame, FrameError } from './frame.ts';
@@ -14,11 +15,22 @@ import { Session } from './session.ts';
  * It reads blocking, for it has nothing else to do, and ends when the front's end of the pipe is closed.
  */
 const pipe = new BlockingPipe(3);
+
+/** Nice value of executors. */
+const EXECUTOR_PRIORITY = 5;
+
 const sessions = new Map<number, Session>();
 
 // Ctrl-C reaches the whole process group; executors live until the front has drained and closes the pipe.
 process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
+
+try {
+  // The front is awake for microseconds at a time and everyone waits for it; it should not have to wait for a slice.
+  os.setPriority(EXECUTOR_PRIORITY);
+} catch {
+  // Already lower, or not allowed.
+}
 
 try {
   // When memory runs out, the kernel shall take an executor, which can be replaced, and not the front.
