@@ -16,8 +16,9 @@ import { Session } from './session.ts';
  */
 const pipe = new BlockingPipe(3);
 
-/** Nice value of executors. */
-const EXECUTOR_PRIORITY = 5;
+/** By how much an executor's nice value is above the front's. */
+const BELOW_THE_FRONT = 5;
+const LOWEST_PRIORITY = 19;
 
 const sessions = new Map<number, Session>();
 
@@ -27,9 +28,9 @@ process.on('SIGTERM', () => {});
 
 try {
   // The front is awake for microseconds at a time and everyone waits for it; it should not have to wait for a slice.
-  os.setPriority(EXECUTOR_PRIORITY);
+  os.setPriority(Math.min(LOWEST_PRIORITY, os.getPriority() + BELOW_THE_FRONT));
 } catch {
-  // Already lower, or not allowed.
+  // Not allowed; the server works without it.
 }
 
 try {
