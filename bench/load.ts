@@ -40,7 +40,7 @@ export interface LoadGenerator {
 }
 
 /**
- * `wrk` when it is installed, else autocannon, which is a few times as expensive and so leaves less to the servers.
+ * `wrk` when it is installed, else autocannon, which costs half as much again per request and so leaves less to the servers.
  *
  * @param preferred instead of that choice.
  * @param folder for files of its own.
