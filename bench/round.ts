@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Encoding } from './cases.ts';
 import type { LoadGenerator, LoadRequest } from './load.ts';
 import { cpuSeconds, machineBusySeconds, machineCores, treeCpu } from './proc.ts';
@@ -52,6 +53,7 @@ export async function runServer(
   const busy = machineBusySeconds() - busyBefore;
   const own = cpuSeconds(process.pid) - ownBefore;
   const metricsAfter = metricsUrl === undefined ? undefined : await scrape(metricsUrl);
+  await untilIdle(pid);
 
   const { requests, failures, seconds, p50Ms, p99Ms } = result;
   if (failures > 0) throw new Error(`${name} failed ${failures} of ${requests + failures} requests`);
@@ -73,4 +75,20 @@ export async function runServer(
     loopDelay: between('shoal_event_loop_delay_seconds'),
     batchRows: between('shoal_batch_rows'),
   };
+}
+
+const IDLE = { checkMs: 50, coreShare: 0.1, limitMs: 5000 } as const;
+
+/**
+ * Waits until a server has ended what it was asked before the load generator left: a naive handler goes on with
+ * everything that is queued, at the cost of whoever is measured next.
+ */
+async function untilIdle(pid: number): Promise<void> {
+  let before = treeCpu(pid).tree;
+  for (let waitedMs = 0; waitedMs < IDLE.limitMs; waitedMs += IDLE.checkMs) {
+    await sleep(IDLE.checkMs);
+    const now = treeCpu(pid).tree;
+    if ((now - before) * 1e3 < IDLE.coreShare * IDLE.checkMs) return;
+    before = now;
+  }
 }
