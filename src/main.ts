@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
+import { letHeapGrow } from './cli/heap.ts';
 import type { Host } from './cli/host.ts';
 import { EXIT } from './cli/host.ts';
 import { type Actions, runProgram } from './cli/program.ts';
@@ -30,6 +31,7 @@ process.on('SIGTERM', leaveEarly).on('SIGINT', leaveEarly);
 // Each command loads what it needs and nothing else.
 const actions: Actions = {
   async serve(config) {
+    letHeapGrow();
     const [{ serve }, { createServer }] = await Promise.all([import('./cli/serve.ts'), import('./server.ts')]);
     // `serve` puts its own in place before it waits for anything.
     process.off('SIGTERM', leaveEarly).off('SIGINT', leaveEarly);

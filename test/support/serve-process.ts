@@ -36,8 +36,18 @@ export class ServeProcess {
   }
 
   /** Starts to serve a models folder; resolves when every model is ready or failed. */
-  static async start(scope: Scope, models: string, ...options: string[]): Promise<ServeProcess> {
-    const child = spawn(process.execPath, [MAIN, 'serve', models, '--port', '0', ...options], {
+  static start(scope: Scope, models: string, ...options: string[]): Promise<ServeProcess> {
+    return ServeProcess.startWith(scope, [], models, ...options);
+  }
+
+  /** The same with options of Node's own. */
+  static async startWith(
+    scope: Scope,
+    nodeOptions: readonly string[],
+    models: string,
+    ...options: string[]
+  ): Promise<ServeProcess> {
+    const child = spawn(process.execPath, [...nodeOptions, MAIN, 'serve', models, '--port', '0', ...options], {
       env: ENVIRONMENT,
       stdio: ['ignore', 'pipe', 'inherit'],
     });
