@@ -1,16 +1,15 @@
 import type { FastifyRequest } from 'fastify';
 import { ShoalError } from '../errors.ts';
+import { EXTENSIONS } from '../protocol/extensions.ts';
+import { modelConfig } from '../protocol/model-config.ts';
+import { modelMetadata } from '../protocol/model-metadata.ts';
+import { versionStatistics } from '../protocol/statistics.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
 import type { Signature } from '../tensor/signature.ts';
-import { modelConfig, modelMetadata } from './model-info.ts';
 import { type HttpParts, notedOf } from './parts.ts';
 import { sendError, sendJson } from './replies.ts';
 import type { Routes } from './routes.ts';
-import { versionStatistics } from './statistics.ts';
 import { countEarlyError, InferExchange } from './v2-infer.ts';
-
-/** Extensions of the protocol that work; clients choose what they call by this list. */
-const EXTENSIONS = ['binary_tensor_data', 'model_configuration', 'parameters', 'statistics'] as const;
 
 interface ModelParams {
   readonly model: string;

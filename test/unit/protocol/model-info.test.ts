@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { modelConfig, modelMetadata } from '../../../src/http/model-info.ts';
+import { modelConfig } from '../../../src/protocol/model-config.ts';
+import { modelMetadata } from '../../../src/protocol/model-metadata.ts';
 import { renderPage } from '../../../src/http/page.ts';
 import type { ModelSummary, ModelVersion } from '../../../src/serving/model-version.ts';
 import type { Signature, TensorSpec } from '../../../src/tensor/signature.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { PendingRequest } from '../../../src/batching/request.ts';
-import { versionStatistics } from '../../../src/http/statistics.ts';
+import { versionStatistics } from '../../../src/protocol/statistics.ts';
 import { VersionMeters } from '../../../src/metrics/version-meters.ts';
 import type { ModelVersion } from '../../../src/serving/model-version.ts';
 

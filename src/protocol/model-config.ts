@@ -1,27 +1,6 @@
 import type { ModelVersion } from '../serving/model-version.ts';
 import { isBatchedAlongFirst, type Signature, type TensorSpec } from '../tensor/signature.ts';
 
-/** Replies that describe a model. They are made from its signature; nothing in them has to be configured. */
-
-/**
- * Model metadata of the Open Inference Protocol. `properties` says what Shoal found out beyond it.
- *
- * @param versions what is listed under `versions`.
- */
-export function modelMetadata(model: ModelVersion, signature: Signature, versions: readonly string[]): object {
-  const tensors = (specs: readonly TensorSpec[]): object[] =>
-    specs.map(({ name, datatype, shape }) => ({ name, datatype, shape }));
-  const { provider, providerReason, batching } = model.summary();
-  return {
-    name: model.name,
-    versions,
-    platform: 'onnxruntime_onnx',
-    inputs: tensors(signature.inputs),
-    outputs: tensors(signature.outputs),
-    properties: { provider, provider_reason: providerReason, batching },
-  };
-}
-
 /**
  * Model configuration in the JSON form of Triton's `ModelConfig`: derived, since Shoal needs none. `max_batch_size` is
  * 0 where rows are not stacked along the first dimension of every tensor, although the model may be batched then, too.
