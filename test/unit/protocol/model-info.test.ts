@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { renderPage } from '../../../src/http/page.ts';
 import { modelConfig } from '../../../src/protocol/model-config.ts';
 import { modelMetadata } from '../../../src/protocol/model-metadata.ts';
-import { renderPage } from '../../../src/http/page.ts';
 import type { ModelSummary, ModelVersion } from '../../../src/serving/model-version.ts';
 import type { Signature, TensorSpec } from '../../../src/tensor/signature.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { PendingRequest } from '../../../src/batching/request.ts';
-import { versionStatistics } from '../../../src/protocol/statistics.ts';
 import { VersionMeters } from '../../../src/metrics/version-meters.ts';
+import { versionStatistics } from '../../../src/protocol/statistics.ts';
 import type { ModelVersion } from '../../../src/serving/model-version.ts';
 
 const meters = (): VersionMeters => new VersionMeters({ name: 'm', version: '2' } as ModelVersion);
