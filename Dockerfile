@@ -41,8 +41,9 @@ RUN set -eu; \
     find dist node_modules -name '*.map' -delete
 # The repository's models, so that the image answers out of the box; a mount at /models takes their place.
 COPY models /models
+COPY proto ./proto
 COPY LICENSE deploy/container/check-cuda-libraries.sh ./
-RUN chmod -R u=rwX,go=rX dist node_modules package.json LICENSE /models
+RUN chmod -R u=rwX,go=rX dist node_modules package.json LICENSE proto /models
 
 FROM ${RUNTIME_IMAGE}
 ARG VERSION=0.1.0
@@ -56,6 +57,7 @@ WORKDIR /opt/shoal
 COPY --from=build /build/package.json /build/LICENSE ./
 COPY --from=build /build/node_modules ./node_modules
 COPY --from=build /build/dist/src ./dist/src
+COPY --from=build /build/proto ./proto
 COPY --from=build /models /models
 # A CUDA base image has no Node.js of its own; and whatever the base, the runtime must load before the image exists.
 ARG PROVIDER=cpu
