@@ -1,7 +1,7 @@
 import { CONFIG_FILE_OPTION, OPTION_LIST, type Option } from '../config.ts';
 import { summarizeAllowed } from '../config-values.ts';
 import { STATUS } from '../errors.ts';
-import { ERROR_HELP } from './error-help.ts';
+import { ERROR_HELP } from '../protocol/error-help.ts';
 
 /** The blocks of the README that are made from the code, by the name in their markers. */
 export const README_BLOCKS: Readonly<Record<string, () => string>> = {

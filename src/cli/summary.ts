@@ -1,6 +1,6 @@
 import type { Config } from '../config.ts';
+import { exampleInfer } from '../protocol/example-command.ts';
 import type { ModelSummary } from '../server.ts';
-import { exampleInfer } from './example.ts';
 import { alignColumns, plural, reachableUrl } from './text.ts';
 
 /** What a terminal shows once every model is ready or failed. */

@@ -1,6 +1,9 @@
 import type { ErrorCode } from '../errors.ts';
 
-/** What each code means and what the caller can do, for the README. A new code does not compile until it stands here. */
+/**
+ * What each code means and what the caller can do, for the README and the OpenAPI document. A new code does not compile
+ * until it stands here.
+ */
 export const ERROR_HELP: Readonly<Record<ErrorCode, string>> = {
   INVALID_REQUEST:
     'The request is malformed, or a name, datatype, shape, count or value does not fit the model. The message names the field, what came and what was expected. Sending it again will not help.',

@@ -5,9 +5,9 @@ import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
-import { exampleInfer } from '../../../src/cli/example.ts';
+import { exampleInfer } from '../../../src/protocol/example-command.ts';
 import type { Signature } from '../../../src/tensor/signature.ts';
-import { tensor } from './support.ts';
+import { tensor } from '../cli/support.ts';
 
 const run = promisify(execFile);
 
