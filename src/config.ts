@@ -62,6 +62,12 @@ export const OPTIONS = {
     default: 'same',
     help: 'port of GET /metrics, when it should have one of its own',
   },
+  tritonMetrics: {
+    group: 'Network',
+    kind: 'switch',
+    default: false,
+    help: "Triton's nv_inference_… series in GET /metrics, beside Shoal's own",
+  },
   bodyLimit: {
     group: 'Network',
     kind: 'size',

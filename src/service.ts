@@ -70,7 +70,7 @@ export class Service {
     this.clock = deps.clock ?? systemClock;
     this.build = { ...versions(), node: process.versions.node, cores: config.cores };
     const budget = { heldBytes: 0, limitBytes: config.maxQueueBytes };
-    this.metrics = new ServerMetrics(this.build, budget);
+    this.metrics = new ServerMetrics(this.build, budget, { triton: config.tritonMetrics });
     let provider: Promise<ProviderChoice> | undefined;
     this.registry = new ModelRegistry(sources, {
       config,

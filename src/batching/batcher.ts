@@ -110,6 +110,13 @@ export class Batcher implements TokenUser {
     return this.#signature;
   }
 
+  /** Requests that wait. */
+  get queuedRequests(): number {
+    let requests = 0;
+    for (const lane of this.#lanes.values()) requests += lane.requests;
+    return requests;
+  }
+
   get runners(): number {
     return this.#slots.length;
   }

@@ -3,6 +3,7 @@ import type { ByteBudget } from '../batching/batcher.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
 import { addCounter, addGauge, addHistogram } from './collectors.ts';
 import { HotHistogram, SECONDS } from './histogram.ts';
+import { addTritonMetrics, FIRST_RESPONSE_MS } from './triton-metrics.ts';
 import { OUTCOMES, PROTOCOLS, RELEASE_REASONS, STAGES, VersionMeters } from './version-meters.ts';
 
 const STATES = ['loading', 'ready', 'draining', 'unloaded', 'failed'] as const;
@@ -28,8 +29,11 @@ export class ServerMetrics {
   readonly #meters: Map<ModelVersion, VersionMeters> = new Map();
   readonly #loopDelay: HotHistogram = new HotHistogram(SECONDS);
   readonly #loopTimer: NodeJS.Timeout;
+  readonly #triton: boolean;
 
-  constructor(build: BuildInfo, budget: ByteBudget) {
+  /** @param options `triton`: Triton's series beside ours. */
+  constructor(build: BuildInfo, budget: ByteBudget, { triton = false }: { readonly triton?: boolean } = {}) {
+    this.#triton = triton;
     let due = performance.now() + LOOP_SAMPLE_MS;
     this.#loopTimer = setInterval(() => {
       const now = performance.now();
@@ -43,11 +47,18 @@ export class ServerMetrics {
     this.#addRequests();
     this.#addBatches();
     this.#addModels();
+    if (triton) {
+      addTritonMetrics(this.registry, (visit) =>
+        this.#each((labels, meters) => {
+          if (meters.version.state !== 'unloaded') visit(labels, meters);
+        }),
+      );
+    }
   }
 
   /** The counters of a version, which appear in the metrics from now on. */
   metersFor(version: ModelVersion): VersionMeters {
-    const meters = new VersionMeters(version);
+    const meters = new VersionMeters(version, this.#triton ? FIRST_RESPONSE_MS : undefined);
     this.#meters.set(version, meters);
     return meters;
   }

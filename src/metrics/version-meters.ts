@@ -24,6 +24,33 @@ export const REJECTIONS: readonly ErrorCode[] = [
   'MODEL_NOT_READY',
 ];
 
+/** Why requests failed that had been found to be right, in Triton's words. */
+export const FAILURE_REASONS = ['REJECTED', 'CANCELED', 'BACKEND', 'OTHER'] as const;
+export type FailureReason = (typeof FAILURE_REASONS)[number];
+
+/**
+ * Triton's word for a failure. A full queue counts as rejected, too, which Triton itself does not count.
+ *
+ * @param ran whether the request had been handed to an executor.
+ */
+export function failureReason(code: ErrorCode, ran: boolean): FailureReason {
+  switch (code) {
+    case 'QUEUE_FULL':
+    case 'DEADLINE_UNREACHABLE':
+      return 'REJECTED';
+    case 'DEADLINE_EXCEEDED':
+      return ran ? 'OTHER' : 'REJECTED';
+    case 'CANCELLED':
+      return 'CANCELED';
+    case 'INFERENCE_FAILED':
+    case 'INVALID_REQUEST':
+    case 'EXECUTOR_LOST':
+      return 'BACKEND';
+    default:
+      return 'OTHER';
+  }
+}
+
 /** The outcome that stands for an error code. */
 export function outcomeOf(code: ErrorCode | undefined): RequestOutcome {
   switch (code) {
@@ -81,8 +108,12 @@ export class VersionMeters implements VersionEvents {
   /** Decoding and encoding of all answered requests. */
   codecMs = 0;
   /** For statistics: answered requests, requests that failed after they were accepted, rows answered, runs. */
-  readonly success: Tally = { count: 0, ms: 0 };
+  successes = 0;
   readonly fail: Tally = { count: 0, ms: 0 };
+  /** Those of `fail`, and requests turned away at the door. */
+  readonly failures: Record<FailureReason, number>;
+  /** From accepted to answered; only where someone asks for it. */
+  readonly firstResponseMs: HotHistogram | undefined;
   queueMs = 0;
   handoverMs = 0;
   computeMs = 0;
@@ -93,8 +124,11 @@ export class VersionMeters implements VersionEvents {
   /** Wall-clock milliseconds of the last request; 0 before the first. */
   lastRequestMs = 0;
 
-  constructor(version: ModelVersion) {
+  /** @param firstResponseBoundsMs bounds of {@link VersionMeters.firstResponseMs}; left out: there is none. */
+  constructor(version: ModelVersion, firstResponseBoundsMs?: readonly number[]) {
     this.version = version;
+    this.failures = record(FAILURE_REASONS, () => 0);
+    this.firstResponseMs = firstResponseBoundsMs && new HotHistogram(firstResponseBoundsMs);
     this.stages = record(STAGES, () => new HotHistogram(SECONDS));
     this.outcomes = new Map(PROTOCOLS.map((protocol) => [protocol, record(OUTCOMES, () => 0)]));
     this.reasons = record(RELEASE_REASONS, () => 0);
@@ -133,22 +167,25 @@ export class VersionMeters implements VersionEvents {
     const { stamps, inputs } = request;
     this.lastRequestMs = Date.now();
     if (code === undefined) {
-      this.success.count++;
-      this.success.ms += stamps.settledMs - stamps.enqueuedMs;
+      this.successes++;
       this.queueMs += stamps.dispatchedMs - stamps.enqueuedMs;
       this.handoverMs += stamps.computeStartMs - stamps.dispatchedMs;
       this.computeMs += stamps.computeEndMs - stamps.computeStartMs;
       this.handbackMs += stamps.settledMs - stamps.computeEndMs;
       this.rows += inputs.rows;
+      this.firstResponseMs?.observe(stamps.settledMs - stamps.enqueuedMs);
     } else {
       this.fail.count++;
       this.fail.ms += stamps.settledMs - stamps.enqueuedMs;
+      this.failures[failureReason(code, stamps.dispatchedMs > 0)]++;
       if (code === 'CANCELLED') this.cancelled++;
     }
   }
 
   refused(code: ErrorCode): void {
     this.rejections.set(code, (this.rejections.get(code) ?? 0) + 1);
+    // A version that is not there to take requests has not failed any.
+    if (code !== 'MODEL_NOT_READY' && code !== 'SHUTTING_DOWN') this.failures[failureReason(code, false)]++;
   }
 
   restarted(): void {

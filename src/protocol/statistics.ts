@@ -1,9 +1,18 @@
 import type { SizeTally, VersionMeters } from '../metrics/version-meters.ts';
 
-/** Triton's statistics of a version: integers only, and every key, for `perf_analyzer` reads them unchecked. */
+/**
+ * Triton's statistics of a version (triton-inference-server/server, `docs/protocol/extension_statistics.md`): integers
+ * only, and every key, for `perf_analyzer` reads them unchecked. `success` is the sum of its parts, each rounded.
+ */
 export function versionStatistics(meters: VersionMeters): object {
-  const { success, fail, version } = meters;
-  const perSuccess = (ms: number): object => duration(success.count, ms);
+  const { successes, fail, version } = meters;
+  const perSuccess = (ms: number): Duration => duration(successes, ms);
+  const parts = {
+    queue: perSuccess(meters.queueMs),
+    compute_input: perSuccess(meters.handoverMs),
+    compute_infer: perSuccess(meters.computeMs),
+    compute_output: perSuccess(meters.handbackMs),
+  };
   return {
     name: version.name,
     version: version.version,
@@ -11,12 +20,9 @@ export function versionStatistics(meters: VersionMeters): object {
     inference_count: meters.rows,
     execution_count: meters.runs,
     inference_stats: {
-      success: duration(success.count, success.ms),
+      success: { count: successes, ns: Object.values(parts).reduce((sum, { ns }) => sum + ns, 0) },
       fail: duration(fail.count, fail.ms),
-      queue: perSuccess(meters.queueMs),
-      compute_input: perSuccess(meters.handoverMs),
-      compute_infer: perSuccess(meters.computeMs),
-      compute_output: perSuccess(meters.handbackMs),
+      ...parts,
       cache_hit: duration(0, 0),
       cache_miss: duration(0, 0),
     },
@@ -35,6 +41,11 @@ function sizeStatistics(rows: number, { runs, handoverMs, computeMs, handbackMs 
   };
 }
 
-function duration(count: number, ms: number): { count: number; ns: number } {
+interface Duration {
+  readonly count: number;
+  readonly ns: number;
+}
+
+function duration(count: number, ms: number): Duration {
   return { count, ns: Math.round(ms * 1e6) };
 }

@@ -177,6 +177,10 @@ export class ModelVersion {
     return this.#batcher?.queuedRows ?? 0;
   }
 
+  get queuedRequests(): number {
+    return this.#batcher?.queuedRequests ?? 0;
+  }
+
   get inflightRequests(): number {
     return this.#batcher?.inflightRequests ?? 0;
   }

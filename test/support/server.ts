@@ -187,11 +187,26 @@ export interface LogLine {
   readonly err?: { readonly message: string; readonly stack: string };
 }
 
-/** The part of a model's statistics that tests read. */
+/** How often something happened, and the time it took together. */
+export interface StatisticDuration {
+  readonly count: number;
+  readonly ns: number;
+}
+
+type ComputeStatistics = Readonly<Record<'compute_input' | 'compute_infer' | 'compute_output', StatisticDuration>>;
+
+/** Triton's statistics of a model version. */
 export interface Statistics {
+  readonly name: string;
+  readonly version: string;
+  readonly last_inference: number;
   readonly inference_count: number;
   readonly execution_count: number;
-  readonly batch_stats: readonly { readonly batch_size: number; readonly compute_infer: { readonly count: number } }[];
+  readonly inference_stats: ComputeStatistics &
+    Readonly<Record<'success' | 'fail' | 'queue' | 'cache_hit' | 'cache_miss', StatisticDuration>>;
+  readonly response_stats: object;
+  readonly batch_stats: readonly (ComputeStatistics & { readonly batch_size: number })[];
+  readonly memory_usage: readonly object[];
 }
 
 /** Starts a server for one test. */

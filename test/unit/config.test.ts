@@ -37,6 +37,7 @@ describe('resolveConfig', () => {
       host: '127.0.0.1',
       port: 8000,
       metricsPort: undefined,
+      tritonMetrics: false,
       bodyLimitBytes: 64 * 2 ** 20,
       requestTimeoutMs: 30_000,
       maxBatchSize: 128,

@@ -4,7 +4,7 @@ import type { PendingRequest, Stamps } from '../../../src/batching/request.ts';
 import type { ErrorCode } from '../../../src/errors.ts';
 import { STATUS } from '../../../src/errors.ts';
 import { HotHistogram, SECONDS, SIZES } from '../../../src/metrics/histogram.ts';
-import { OUTCOMES, outcomeOf, STAGES, VersionMeters } from '../../../src/metrics/version-meters.ts';
+import { failureReason, OUTCOMES, outcomeOf, STAGES, VersionMeters } from '../../../src/metrics/version-meters.ts';
 import type { ModelVersion } from '../../../src/serving/model-version.ts';
 import { makeRequest, rowsOf } from '../../support/make-request.ts';
 
@@ -73,6 +73,39 @@ describe('counters of a version', () => {
     assert.equal(outcomeOf('SHUTTING_DOWN'), 'unavailable');
   });
 
+  it("have Triton's word for every failure", () => {
+    const words = (ran: boolean): Record<string, string> =>
+      Object.fromEntries(Object.keys(STATUS).map((code) => [code, failureReason(code as ErrorCode, ran)]));
+    const of = (word: string, ran: boolean): string[] =>
+      Object.entries(words(ran)).flatMap(([code, one]) => (one === word ? [code] : []));
+    assert.deepEqual(of('REJECTED', false), ['QUEUE_FULL', 'DEADLINE_UNREACHABLE', 'DEADLINE_EXCEEDED']);
+    assert.deepEqual(of('REJECTED', true), ['QUEUE_FULL', 'DEADLINE_UNREACHABLE']);
+    assert.deepEqual(of('CANCELED', true), ['CANCELLED']);
+    assert.deepEqual(of('BACKEND', true), ['INVALID_REQUEST', 'INFERENCE_FAILED', 'EXECUTOR_LOST']);
+    assert.equal(failureReason('SHUTTING_DOWN', false), 'OTHER');
+  });
+
+  it('count failures by that word, whether they had been accepted or not', () => {
+    const meters = new VersionMeters(VERSION);
+    meters.refused('QUEUE_FULL');
+    meters.refused('MODEL_NOT_READY');
+    meters.refused('SHUTTING_DOWN');
+    meters.settled(answered(1, { dispatchedMs: 0 }), 'DEADLINE_EXCEEDED');
+    meters.settled(answered(1, { dispatchedMs: 105 }), 'DEADLINE_EXCEEDED');
+    meters.settled(answered(1, {}), 'CANCELLED');
+    meters.settled(answered(1, {}), 'INVALID_REQUEST');
+    assert.deepEqual({ ...meters.failures }, { REJECTED: 2, CANCELED: 1, BACKEND: 1, OTHER: 1 });
+    assert.equal(meters.fail.count, 4);
+  });
+
+  it('keep a histogram of first responses only where it is asked for', () => {
+    const [plain, triton] = [new VersionMeters(VERSION), new VersionMeters(VERSION, [10, 100])];
+    for (const meters of [plain, triton]) meters.settled(answered(1, STAMPS), undefined);
+    assert.equal(plain.firstResponseMs, undefined);
+    assert.deepEqual([...triton.firstResponseMs!.counts], [0, 1, 0]);
+    assert.equal(triton.firstResponseMs!.sum, 19);
+  });
+
   it('split an answered request into stages that add up to its duration', () => {
     const meters = new VersionMeters(VERSION);
     meters.finished('v2', 100, 121.5, undefined, STAMPS);
@@ -121,7 +154,7 @@ describe('counters of a version', () => {
     meters.settled(answered(3, STAMPS), undefined);
     meters.settled(answered(1, { enqueuedMs: 100, settledMs: 130 }), 'CANCELLED');
     meters.settled(answered(1, { enqueuedMs: 100, settledMs: 140 }), 'INFERENCE_FAILED');
-    assert.deepEqual(meters.success, { count: 1, ms: 19 });
+    assert.equal(meters.successes, 1);
     assert.deepEqual(meters.fail, { count: 2, ms: 70 });
     assert.deepEqual([meters.queueMs, meters.handoverMs, meters.computeMs, meters.handbackMs], [4, 2, 10, 3]);
     assert.equal(meters.rows, 3);

@@ -13,6 +13,7 @@ function versionOf(name: string): ModelVersion {
     version: '1',
     state: 'ready',
     queuedRows: 5,
+    queuedRequests: 4,
     inflightRequests: 7,
     executors: 2,
     signature: { batched: true, inputs: [], outputs: [] },
@@ -30,6 +31,12 @@ function setUp(...names: string[]): { metrics: ServerMetrics; meters: VersionMet
   const metrics = new ServerMetrics(BUILD, { heldBytes: 123, limitBytes: 1000 });
   open.push(metrics);
   return { metrics, meters: names.map((name) => metrics.metersFor(versionOf(name))) };
+}
+
+/** The series whose names begin with `nv_`, as they are scraped. */
+async function tritonLines(metrics: ServerMetrics): Promise<string[]> {
+  const text = await metrics.registry.metrics();
+  return text.split('\n').filter((line) => line.startsWith('nv_'));
 }
 
 /** The value of a series as it is scraped. */
@@ -125,5 +132,59 @@ describe('server metrics', () => {
     const text = await metrics.registry.metrics();
     assert.doesNotMatch(text.replace(/^(# \w+ )?nodejs_.*$/gm, ''), /quantile=/);
     assert.doesNotMatch(text, /^# TYPE shoal_\w+ summary$/m);
+  });
+
+  it("have Triton's series where they are asked for, with its types", async () => {
+    const metrics = new ServerMetrics(BUILD, { heldBytes: 0, limitBytes: 1 }, { triton: true });
+    open.push(metrics);
+    const meters = metrics.metersFor(versionOf('a'));
+    const types = async (): Promise<Record<string, string>> =>
+      Object.fromEntries(
+        [...(await metrics.registry.metrics()).matchAll(/^# TYPE (nv_\w+) (\w+)$/gm)].map(([, name, type]) => [
+          name,
+          type,
+        ]),
+      );
+    assert.deepEqual(await types(), {
+      nv_inference_request_success: 'counter',
+      nv_inference_count: 'counter',
+      nv_inference_exec_count: 'counter',
+      nv_inference_request_duration_us: 'counter',
+      nv_inference_queue_duration_us: 'counter',
+      nv_inference_compute_input_duration_us: 'counter',
+      nv_inference_compute_infer_duration_us: 'counter',
+      nv_inference_compute_output_duration_us: 'counter',
+      nv_inference_request_failure: 'counter',
+      nv_inference_pending_request_count: 'gauge',
+      nv_model_load_duration_secs: 'gauge',
+      nv_inference_first_response_histogram_ms: 'histogram',
+    });
+    const values = await tritonLines(metrics);
+    assert.equal(values.length, 8 + 4 + 2 + 7, 'eight counters, four reasons, two gauges, a histogram');
+    const notZero = values.filter((line) => !line.endsWith(' 0'));
+    assert.deepEqual(notZero, [
+      'nv_inference_pending_request_count{model="a",version="1"} 4',
+      'nv_model_load_duration_secs{model="a",version="1"} 0.25',
+    ]);
+    meters.refused('QUEUE_FULL');
+    assert.ok(
+      (await tritonLines(metrics)).includes('nv_inference_request_failure{model="a",version="1",reason="REJECTED"} 1'),
+    );
+    assert.deepEqual(await tritonLines(setUp('a').metrics), []);
+  });
+
+  it("drop Triton's series of a version that is unloaded", async () => {
+    const metrics = new ServerMetrics(BUILD, { heldBytes: 0, limitBytes: 1 }, { triton: true });
+    open.push(metrics);
+    const version = versionOf('a');
+    metrics.metersFor(version);
+    metrics.metersFor(versionOf('b'));
+    Object.assign(version, { state: 'unloaded' });
+    const lines = await tritonLines(metrics);
+    assert.deepEqual(
+      lines.filter((line) => line.includes('model="a"')),
+      [],
+    );
+    assert.equal(lines.length, 21);
   });
 });

@@ -32,8 +32,26 @@ const rows = (count: number, width: number, first: number): InferRequest => ({
 const dataOf = (answer: Answer): readonly unknown[] => parseReply(answer).outputs[0]!.data!;
 
 describe('a busy model', () => {
+  it('case 54: whose time in the queue is over is told so, is never run, and counts as rejected', async (t) => {
+    const { running, first, release, until } = await startBusyServer(t, { tritonMetrics: true });
+    const sentMs = performance.now();
+    const late = await running.infer('ident', numbers([1, 2, 3], { timeout: 1000 }));
+    const waitedMs = performance.now() - sentMs;
+    expectError(late, 'DEADLINE_EXCEEDED', /'ident'/);
+    // One millisecond in the queue; a machine that does other things takes longer, but never as long as a request may.
+    assert.ok(waitedMs >= 1 && waitedMs < 5000, `${waitedMs} ms`);
+    const metrics = await until(1, 0);
+    const failures = (reason: string): number =>
+      metrics.value('nv_inference_request_failure', { ...BUSY_LABELS, reason });
+    assert.deepEqual(['REJECTED', 'CANCELED', 'BACKEND', 'OTHER'].map(failures), [1, 0, 0, 0]);
+    release();
+    assert.deepEqual(dataOf(await first), [0]);
+    const { inference_count, execution_count } = await running.statistics('ident');
+    assert.deepEqual([inference_count, execution_count], [1, 1], 'three rows were never run');
+  });
+
   it('case 55: who finds the queue full is told when to come back, and the others are answered', async (t) => {
-    const { running, first, release, until } = await startBusyServer(t, { maxQueueRows: 1 });
+    const { running, first, release, until } = await startBusyServer(t, { maxQueueRows: 1, tritonMetrics: true });
     const second = running.infer('ident', numbers([5]));
     await until(2, 1);
     const third = await running.infer('ident', numbers([6]));
@@ -42,11 +60,14 @@ describe('a busy model', () => {
     release();
     assert.deepEqual(dataOf(await first), [0]);
     assert.deepEqual(dataOf(await second), [5]);
-    assert.equal((await running.metrics()).value('shoal_rejected_total', { ...BUSY_LABELS, reason: 'queue_full' }), 1);
+    const metrics = await running.metrics();
+    assert.equal(metrics.value('shoal_rejected_total', { ...BUSY_LABELS, reason: 'queue_full' }), 1);
+    assert.equal(metrics.value('nv_inference_request_failure', { ...BUSY_LABELS, reason: 'REJECTED' }), 1);
+    assert.equal(metrics.value('nv_inference_request_success', BUSY_LABELS), 2);
   });
 
   it('case 68: a client that leaves while it waits is dropped and counted, and its batch is unaffected', async (t) => {
-    const { running, first, release, until } = await startBusyServer(t);
+    const { running, first, release, until } = await startBusyServer(t, { tritonMetrics: true });
     const leaver = await WireConnection.open(running.port);
     await leaver.send(requestBytes('POST', '/v2/models/ident/infer', JSON.stringify(numbers([7]))));
     const stayers = [1, 2, 3].map((n) => running.infer('ident', numbers([n])));
@@ -58,6 +79,7 @@ describe('a busy model', () => {
     assert.deepEqual(await Promise.all(stayers.map(async (stayer) => dataOf(await stayer))), [[1], [2], [3]]);
     const metrics = await running.metrics();
     assert.equal(metrics.value('shoal_cancelled_total', BUSY_LABELS), 1);
+    assert.equal(metrics.value('nv_inference_request_failure', { ...BUSY_LABELS, reason: 'CANCELED' }), 1);
     assert.equal(metrics.value('shoal_requests_total', { ...BUSY_LABELS, protocol: 'v2', outcome: 'cancelled' }), 1);
     assert.equal(metrics.value('shoal_requests_total', { ...BUSY_LABELS, protocol: 'v2', outcome: 'ok' }), 4);
     const { batch_stats } = await running.statistics('ident');
