@@ -18,6 +18,7 @@ export type ErrorCode =
   | 'CANCELLED'
   | 'INFERENCE_FAILED'
   | 'INTERNAL'
+  | 'UNIMPLEMENTED'
   | 'MODEL_NOT_READY'
   | 'EXECUTOR_LOST'
   | 'SHUTTING_DOWN'
@@ -40,6 +41,7 @@ export const STATUS: Readonly<Record<ErrorCode, number>> = {
   CANCELLED: 499,
   INFERENCE_FAILED: 500,
   INTERNAL: 500,
+  UNIMPLEMENTED: 501,
   MODEL_NOT_READY: 503,
   EXECUTOR_LOST: 503,
   SHUTTING_DOWN: 503,

@@ -6,6 +6,7 @@ import { handleError, sendJson } from './replies.ts';
 import { refuseHead } from './request-head.ts';
 import { Routes } from './routes.ts';
 import { errorTiming } from './server-timing.ts';
+import { addUnimplementedRoutes } from './unimplemented.ts';
 import { addV1Routes } from './v1.ts';
 import { addV2Routes } from './v2.ts';
 
@@ -48,6 +49,7 @@ export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
   const routes = new Routes(app);
   addV2Routes(routes, parts);
   addV1Routes(routes, parts);
+  addUnimplementedRoutes(routes);
   routes.add('GET', '/', (request, reply) => {
     if (!request.headers.accept?.includes('text/html')) return sendJson(reply, 200, { status: 'alive' });
     const page = renderPage(parts.build.version, parts.registry.summary(), parts.notReady(), pathOf(request));

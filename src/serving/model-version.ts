@@ -18,7 +18,7 @@ import { type Spread, spreadOver } from './threads.ts';
 export type ModelState = 'loading' | 'ready' | 'draining' | 'unloaded' | 'failed';
 
 /** How a request came in. */
-export type Protocol = 'v2' | 'library';
+export type Protocol = 'v2' | 'v1' | 'library';
 
 /** What a model version and its doors report. Calls must not throw. */
 export interface VersionEvents extends Omit<BatcherEvents, 'unbatchable'> {
@@ -103,6 +103,8 @@ export interface ModelSummary {
   readonly loadMs: number | undefined;
 }
 
+const NO_LABELS: ReadonlyMap<string, readonly string[]> = new Map();
+
 /** A batch may use this share of the memory granted. */
 const MEMORY_SHARE = 0.25;
 
@@ -163,6 +165,11 @@ export class ModelVersion {
   /** Undefined until it is loaded. */
   get signature(): Signature | undefined {
     return this.#batcher?.signature;
+  }
+
+  /** Names of the classes of each output that has them, by the output's name; a class is an index into its list. */
+  get labels(): ReadonlyMap<string, readonly string[]> {
+    return NO_LABELS;
   }
 
   get maxBatchSize(): number {
