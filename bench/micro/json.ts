@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { runSliced } from '../../src/http/sliced.ts';
 import { decodeInferRequest, encodeInferReply } from '../../src/http/v2-codec.ts';
+import { runSliced } from '../../src/protocol/sliced.ts';
 import { makeTensor } from '../../src/tensor/typed.ts';
 import { estimateMedian, mulberry32 } from '../statistics.ts';
 

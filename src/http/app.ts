@@ -1,11 +1,11 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ShoalError } from '../errors.ts';
+import { errorTiming } from '../protocol/server-timing.ts';
 import { renderPage } from './page.ts';
 import { type HttpParts, NOTED, type Noted, notedOf } from './parts.ts';
 import { handleError, sendJson } from './replies.ts';
 import { refuseHead } from './request-head.ts';
 import { Routes } from './routes.ts';
-import { errorTiming } from './server-timing.ts';
 import { addUnimplementedRoutes } from './unimplemented.ts';
 import { addV1Routes } from './v1.ts';
 import { addV2Routes } from './v2.ts';

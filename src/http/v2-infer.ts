@@ -1,13 +1,13 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { PendingRequest, Reply } from '../batching/request.ts';
 import { invalid, type ShoalError } from '../errors.ts';
+import { errorTiming, serverTiming } from '../protocol/server-timing.ts';
+import { runSliced } from '../protocol/sliced.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
 import type { Signature } from '../tensor/signature.ts';
 import { forgetLeaver, watchLeaver } from './leavers.ts';
 import { type HttpParts, notedOf } from './parts.ts';
 import { errorFrom } from './replies.ts';
-import { errorTiming, serverTiming } from './server-timing.ts';
-import { runSliced } from './sliced.ts';
 import {
   decodeInferRequest,
   type EncodedReply,

@@ -2,13 +2,10 @@ import { invalid, type ShoalError } from '../errors.ts';
 import type { DataTarget } from '../tensor/json-array.ts';
 import type { JsonDatatype } from '../tensor/json-decode.ts';
 import { quoteName } from '../tensor/json-text.ts';
-import { DATATYPE_NAMES, type Datatype, formatShape, type Tensor } from '../tensor/tensor.ts';
+import { countElements, MAX_RANK } from '../tensor/shape.ts';
+import { DATATYPE_NAMES, type Datatype, type Tensor } from '../tensor/tensor.ts';
 import type { JsonCursor } from './json-cursor.ts';
 import type { InputParameters, OutputParameters } from './v2-parameters.ts';
-
-// More than any model has; it bounds what a caller can make the server keep per tensor.
-const MAX_RANK = 64;
-const MAX_ELEMENT_BYTES = 8;
 
 /** An input of a request while it is read: its keys come in any order. */
 export class TensorDraft implements InputParameters, DataTarget {
@@ -77,16 +74,7 @@ export class TensorDraft implements InputParameters, DataTarget {
    * @throws {ShoalError} INVALID_REQUEST when the product is beyond all memory.
    */
   measure(): void {
-    let count = 1;
-    let empty = false;
-    for (const dim of this.shape) {
-      if (dim === 0) empty = true;
-      else count *= dim;
-    }
-    if (count * MAX_ELEMENT_BYTES > Number.MAX_SAFE_INTEGER) {
-      throw invalid(`the shape ${formatShape(this.shape)} of ${this.what} is too large`);
-    }
-    this.count = empty ? 0 : count;
+    this.count = countElements(this);
   }
 
   /** The datatype, where JSON can carry its elements. @throws {ShoalError} INVALID_REQUEST for FP16. */

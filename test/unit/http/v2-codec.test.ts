@@ -239,7 +239,7 @@ describe('infer requests in JSON', () => {
     }
     assertRefused(
       () => decode(json({ inputs: [{ ...binaryInput('FP32', [1], 0), data: null }] })),
-      /binary_data_size of input 'x' is 0, its shape \[1\] of FP32 needs 4/,
+      /the binary section of input 'x' has 0 bytes, its shape \[1\] of FP32 needs 4/,
     );
   });
 
@@ -510,7 +510,7 @@ describe('infer requests with binary sections', () => {
     assert.equal(one(8, 8).inputs.size, 1);
     assertRefused(() => one(8, 7), /binary_data_size of input 'x' is 8, but only 7 bytes are left/);
     assertRefused(() => one(8, 9), /the body has 1 bytes behind the JSON and its binary sections/);
-    assertRefused(() => one(4, 4), /binary_data_size of input 'x' is 4, its shape \[2\] of FP32 needs 8/);
+    assertRefused(() => one(4, 4), /the binary section of input 'x' has 4 bytes, its shape \[2\] of FP32 needs 8/);
     assertRefused(() => one(12, 12), /needs 8/);
     for (const size of [-8, 8.5, '8', true, [], {}, 1e30])
       assertRefused(() => one(size, 8), /binary_data_size of input 'x' is .*, expected an integer of 0 or more/);

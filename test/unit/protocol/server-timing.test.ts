@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Reply, Stamps } from '../../../src/batching/request.ts';
-import { errorTiming, serverTiming } from '../../../src/http/server-timing.ts';
+import { errorTiming, serverTiming } from '../../../src/protocol/server-timing.ts';
 
 const STAMPS: Stamps = {
   receivedMs: 1000,

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { runSliced } from '../../../src/http/sliced.ts';
 import { decodeInferRequest, encodeInferReply } from '../../../src/http/v2-codec.ts';
+import { runSliced } from '../../../src/protocol/sliced.ts';
 import { encodeStrings, type Tensor } from '../../../src/tensor/tensor.ts';
 import { makeTensor } from '../../../src/tensor/typed.ts';
-import { binaryInput, input } from './v2-bodies.ts';
+import { binaryInput, input } from '../http/v2-bodies.ts';
 
 // A float whose nearest decimal of eight digits lies on the very edge of what reads back as it.
 const CLOSE_CALL = 125_380_304;
