@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { PendingRequest, Reply } from '../batching/request.ts';
 import { invalid, type ShoalError } from '../errors.ts';
+import { checkClassification, classifyOutput } from '../protocol/classification.ts';
 import { errorTiming, serverTiming } from '../protocol/server-timing.ts';
 import { runSliced } from '../protocol/sliced.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
@@ -14,6 +15,7 @@ import {
   encodeInferReply,
   type InferCall,
   type InferReply,
+  type RequestedOutput,
 } from './v2-codec.ts';
 
 const HEADER_LENGTH = 'inference-header-content-length';
@@ -65,6 +67,7 @@ export class InferExchange {
 
   #submit(call: InferCall): void {
     this.#call = call;
+    if (call.outputs !== undefined) checkClassification(this.#model.signature?.outputs ?? [], call.outputs);
     refuseUnwritable(call, this.#model.signature);
     this.#pending = this.#model.submit(call.inputs, {
       receivedMs: this.#receivedMs,
@@ -98,7 +101,9 @@ export class InferExchange {
         outputs.push({ name, tensor: answer.outputs[i]!, binary: binary ?? binaryByDefault });
       }
       const { name: modelName, version: modelVersion } = this.#model;
-      const encoded = runSliced(encodeInferReply({ modelName, modelVersion, id, outputs }));
+      const reply = { modelName, modelVersion, id, outputs };
+      const ranked = asked?.some(({ classes }) => classes > 0) ?? false;
+      const encoded = runSliced(ranked ? encodeClasses(this.#model, asked!, reply) : encodeInferReply(reply));
       if (encoded instanceof Promise) {
         encoded.then((ready) => this.#send(answer, ready)).catch((thrown) => this.#fail(thrown));
       } else this.#send(answer, encoded);
@@ -151,6 +156,19 @@ export function countEarlyError(
   // The name of an unknown model must not become a label.
   if (model === undefined || reply.hasHeader('server-timing')) return;
   model.events.finished('v2', receivedMs, clock.now(), errorFrom(thrown).code, undefined);
+}
+
+/** {@link encodeInferReply} with classes in place of the outputs for which they were asked. */
+function* encodeClasses(
+  model: ModelVersion,
+  asked: readonly RequestedOutput[],
+  reply: InferReply,
+): Generator<void, EncodedReply, void> {
+  const outputs: InferReply['outputs'][number][] = [];
+  for (const [i, output] of reply.outputs.entries()) {
+    outputs.push({ ...output, tensor: yield* classifyOutput(model, asked[i]!, output.tensor) });
+  }
+  return yield* encodeInferReply({ ...reply, outputs });
 }
 
 /** JSON does not carry FP16; who would get it so is told before anything runs. */

@@ -22,6 +22,8 @@ export interface OutputParameters {
   /** What messages call the output. */
   readonly what: string;
   binary: boolean | undefined;
+  /** How many classes are asked for; 0 for the output itself. */
+  classes: number;
 }
 
 /** What messages call something; not made before one is needed. */
@@ -84,9 +86,7 @@ export function readOutputParameter(json: JsonCursor, into: OutputParameters): b
     return true;
   }
   if (json.stringIs('classification')) {
-    const classes = readCount(json, 'classification', into);
-    if (classes !== undefined && classes > 0)
-      throw invalid(`${into.what} asks for classification, which is not supported`);
+    into.classes = readCount(json, 'classification', into) ?? 0;
     return true;
   }
   refuseSharedMemory(json, into);

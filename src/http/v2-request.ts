@@ -20,6 +20,8 @@ export interface RequestedOutput {
   readonly name: string;
   /** The output's own `binary_data`; undefined leaves the choice to {@link InferCall.binaryByDefault}. */
   readonly binary: boolean | undefined;
+  /** The output's `classification`: how many classes are wanted instead of it; 0 for the output itself. */
+  readonly classes: number;
 }
 
 /** What an infer request says, before anything is compared with the model. */
@@ -350,7 +352,7 @@ export class InferRequestParser {
     const json = this.#json;
     if (!json.nextMember(this.#first)) {
       if (draft.name === undefined) throw invalid(`${draft.what} has no name`);
-      this.#outputs.push({ name: draft.name, binary: draft.binary });
+      this.#outputs.push({ name: draft.name, binary: draft.binary, classes: draft.classes });
       this.#goOn(OUTPUTS);
       return;
     }

@@ -110,6 +110,7 @@ export class OutputDraft implements OutputParameters {
   seen = 0;
   name: string | undefined;
   binary: boolean | undefined;
+  classes = 0;
 
   constructor(index: number) {
     this.#index = index;

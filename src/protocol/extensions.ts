@@ -1,2 +1,8 @@
 /** Extensions of the Open Inference Protocol that work; clients choose what they call by this list. */
-export const EXTENSIONS: readonly string[] = ['binary_tensor_data', 'model_configuration', 'parameters', 'statistics'];
+export const EXTENSIONS: readonly string[] = [
+  'binary_tensor_data',
+  'classification',
+  'model_configuration',
+  'parameters',
+  'statistics',
+];

@@ -340,37 +340,4 @@ describe('inference in JSON', () => {
     const [y] = parseReply(await running().infer('ident_FP32', { inputs: [x] })).outputs;
     assert.deepEqual(y, { name: 'y', datatype: 'FP32', shape: [1, 0], data: [] });
   });
-
-  it('case 56: parameters of the protocol are checked, unknown ones ignored, reserved ones refused', async () => {
-    for (const parameters of [
-      { foo: 1.5 },
-      { foo: 'x', bar: true, headers: 'x' },
-      { triton_enable_empty_final_response: true },
-      { priority: 2, timeout: 5_000_000 },
-      { priority: 0, timeout: 0 },
-      { sequence_id: 5, sequence_start: true, sequence_end: false },
-      {},
-    ])
-      assert.deepEqual(parseReply(await running().infer('add2', { parameters, inputs: [A, B] })).outputs, [SUM, DIFF]);
-    for (const [parameters, text] of [
-      [{ triton_x: 1 }, /triton_x/],
-      [{ foo: {} }, /foo/],
-      [{ foo: [1] }, /foo/],
-      [{ priority: '1' }, /priority/],
-      [{ timeout: -1 }, /timeout/],
-      [{ timeout: '5' }, /timeout/],
-      [{ sequence_start: 'yes' }, /sequence_start/],
-      [{ binary_data_output: 'yes' }, /binary_data_output/],
-      [5, /parameters/],
-      [[], /parameters/],
-    ] as const)
-      await refuse({ parameters, inputs: [A, B] }, text);
-  });
-
-  it('case 58: shared memory is refused', async () => {
-    const parameters = { shared_memory_region: 'r', shared_memory_byte_size: 16 };
-    const { data: _, ...a } = A;
-    await refuse({ inputs: [{ ...a, parameters }, B] }, /'a'.*shared memory|shared memory.*'a'|shared_memory/);
-    await refuse({ inputs: [A, B], outputs: [{ name: 'sum', parameters }] }, /shared.memory/);
-  });
 });

@@ -65,9 +65,9 @@ describe('infer requests in JSON', () => {
       { name: 'z', parameters: { binary_data: false, own: 1 } },
     ];
     assert.deepEqual(decode(json({ ...add2, outputs })).outputs, [
-      { name: 'diff', binary: undefined },
-      { name: 'sum', binary: true },
-      { name: 'z', binary: false },
+      { name: 'diff', binary: undefined, classes: 0 },
+      { name: 'sum', binary: true, classes: 0 },
+      { name: 'z', binary: false, classes: 0 },
     ]);
     for (const none of [undefined, null, []]) assert.equal(decode(json({ ...add2, outputs: none })).outputs, undefined);
     assertRefused(
@@ -429,12 +429,18 @@ describe('parameters of infer requests', () => {
       assertRefused(() => withParameters(wrong), /'parameters' of the request is .*, expected an object/);
   });
 
-  it('case 57: refuses classification, except when it is off', () => {
+  it('case 57: reads how many classes an output is asked for', () => {
     const ask = (classification: unknown) =>
       decode(json({ ...add2, outputs: [{ name: 'y', parameters: { classification } }] }));
-    assert.equal(ask(0).outputs?.length, 1);
-    assertRefused(() => ask(2), /output 'y' asks for classification, which is not supported/);
-    for (const wrong of [-1, 1.5, '2', true])
+    for (const [value, classes] of [
+      [0, 0],
+      [null, 0],
+      [2, 2],
+      [1e15, 1e15],
+    ]) {
+      assert.equal(ask(value).outputs?.[0]?.classes, classes);
+    }
+    for (const wrong of [-1, 1.5, '2', true, [2], {}, 1e30])
       assertRefused(() => ask(wrong), /classification of output 'y' is .*, expected an integer/);
   });
 

@@ -296,6 +296,7 @@ function reference(text: string): unknown {
   const outputs = request.outputs?.map(({ name, parameters }) => ({
     name,
     binary: parameters?.binary_data ?? undefined,
+    classes: 0,
   }));
   const { timeout, priority } = request.parameters ?? {};
   return {
