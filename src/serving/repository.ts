@@ -1,6 +1,8 @@
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { ServeError } from '../errors.ts';
+import { readSettings } from './model-config-file.ts';
+import { DEFAULT_SETTINGS, type ModelSettings, type VersionPolicy } from './model-settings.ts';
 
 /** A model version as found on disk. */
 export interface ModelSource {
@@ -12,16 +14,21 @@ export interface ModelSource {
   readonly bytes: number;
   /** Why it cannot even be tried. */
   readonly problem: string | undefined;
+  /** What its configuration asks for; the defaults where there is none, or where it is the problem. */
+  readonly settings: ModelSettings;
 }
 
 /** `stats` would be shadowed by a route of the protocol. */
 const RESERVED_NAMES: ReadonlySet<string> = new Set(['stats']);
 
-const MODEL_FILE = 'model.onnx';
 const EXTENSION = '.onnx';
 
+/** What only a version with one's model file needs to know. */
+type Described = Pick<ModelSource, 'name' | 'version' | 'file' | 'settings'>;
+
 /**
- * Finds the models of a folder: `<name>.onnx` (version 1) and `<name>/<version>/model.onnx`. Links are followed;
+ * Finds the models of a folder: `<name>.onnx` (version 1) and `<name>/<version>/model.onnx`, beside which may lie a
+ * configuration (see {@link readSettings}), which also says which versions are served. Links are followed;
  * entries that start with a dot are not looked at, for Kubernetes keeps its own there.
  *
  * @returns versions in order of name and number.
@@ -40,7 +47,7 @@ export async function scanRepository(folder: string): Promise<ModelSource[]> {
         ? entry.slice(0, -EXTENSION.length)
         : undefined;
     if (name === undefined) continue;
-    const sources = info?.isDirectory() ? await scanFolder(name, full) : [await describe(name, '1', full, [])];
+    const sources = info?.isDirectory() ? await scanFolder(name, full) : [await describeFile(full)];
     if (sources.length === 0) continue;
     checkName(name, full);
     if (found.has(name)) {
@@ -64,49 +71,91 @@ export async function findModels(place: string): Promise<ModelSource[]> {
   const info = await stat(full).catch(() => undefined);
   if (info === undefined) throw new ServeError('MODELS_MISSING', `there is nothing at ${full}`);
   if (!info.isDirectory()) return [await describeFile(full)];
-  const versions = await scanVersions(path.basename(full), full);
-  return versions.length > 0 ? versions : scanRepository(place);
+  if ((await readVersions(full)).length === 0) return scanRepository(place);
+  return scanFolder(path.basename(full), full);
+}
+
+/**
+ * Reads one model of a repository anew, configuration included.
+ *
+ * @param folder the repository.
+ * @param override a configuration in JSON to use in place of the one in the model's folder.
+ * @returns its versions in order of number; empty when there is no such model.
+ */
+export async function scanModel(folder: string, name: string, override?: string): Promise<ModelSource[]> {
+  if (nameProblem(name) !== undefined) return [];
+  const full = path.join(folder, name);
+  if ((await stat(full).catch(() => undefined))?.isDirectory()) return scanFolder(name, full, override);
+  const file = `${full}${EXTENSION}`;
+  if ((await stat(file).catch(() => undefined)) === undefined) return [];
+  if (override === undefined) return [await describeFile(file)];
+  const { settings, problem } = await readSettings(folder, name, override);
+  const source = await describe({ name, version: '1', file, settings }, []);
+  return [{ ...source, problem: problem ?? source.problem }];
 }
 
 /** The source of a single file, named as the repository it lies in would name it. */
 function describeFile(file: string): Promise<ModelSource> {
   const inRepository = /([^/]+)\/(\d+)\/model\.onnx$/.exec(file);
-  if (inRepository !== null) return describe(inRepository[1]!, inRepository[2]!, file, []);
-  return describe(path.basename(file, EXTENSION), '1', file, []);
+  const [name, version] = inRepository === null ? [path.basename(file, EXTENSION), '1'] : inRepository.slice(1);
+  return describe({ name: name!, version: version!, file, settings: DEFAULT_SETTINGS }, []);
 }
 
-/** The versions in a model's folder; a folder that holds a model, but no version, is a version that cannot be loaded. */
-async function scanFolder(name: string, folder: string): Promise<ModelSource[]> {
-  const versions = await scanVersions(name, folder);
-  if (versions.length > 0) return versions;
-  const misplaced = (await readFolder(folder)).find((entry) => entry.endsWith(EXTENSION));
-  if (misplaced === undefined) return [];
-  const file = path.join(folder, misplaced);
-  return [
-    {
-      name,
-      version: '1',
-      file,
-      bytes: 0,
-      problem: `${name}/${misplaced} lies in no version's folder, expected ${name}/1/${MODEL_FILE}`,
-    },
+/** The versions of a model's folder that are to be served; what cannot be is a version with a problem. */
+async function scanFolder(name: string, folder: string, override?: string): Promise<ModelSource[]> {
+  const [versions, { settings, problem }] = await Promise.all([
+    readVersions(folder),
+    readSettings(folder, name, override),
+  ]);
+  const failed = (version: string, file: string, why: string): ModelSource[] => [
+    { name, version, file, bytes: 0, problem: why, settings },
   ];
-}
-
-async function scanVersions(name: string, folder: string): Promise<ModelSource[]> {
-  const versions = (await readdir(folder)).filter((entry) => /^(0|[1-9]\d{0,17})$/.test(entry));
-  versions.sort((a, b) => Number(a) - Number(b));
-  const sources: ModelSource[] = [];
-  for (const version of versions) {
-    const inside = path.join(folder, version);
-    if (!(await stat(inside).catch(() => undefined))?.isDirectory()) continue;
-    const beside = (await readdir(inside)).filter((entry) => entry !== MODEL_FILE);
-    sources.push(await describe(name, version, path.join(inside, MODEL_FILE), beside));
+  if (versions.length === 0) {
+    const entries = await readFolder(folder);
+    const misplaced = entries.find((entry) => entry.endsWith(EXTENSION));
+    const found = misplaced ?? settings.file;
+    if (found === undefined) return [];
+    const what =
+      misplaced === undefined
+        ? `${name}/ has a ${found} and no version`
+        : `${name}/${found} lies in no version's folder`;
+    return failed('1', path.join(folder, found), `${what}, expected ${name}/1/${settings.modelFile}`);
   }
-  return sources;
+  const served = servedVersions(versions, settings.versions);
+  const sources = await Promise.all(
+    served.map(async (version): Promise<ModelSource[]> => {
+      const file = path.join(folder, version, settings.modelFile);
+      if (!versions.includes(version)) return failed(version, file, `there is no folder ${name}/${version}`);
+      const inside = await readdir(path.join(folder, version));
+      const source = await describe(
+        { name, version, file, settings },
+        inside.filter((entry) => entry !== settings.modelFile),
+      );
+      return [{ ...source, problem: problem ?? source.problem }];
+    }),
+  );
+  return sources.flat();
 }
 
-async function describe(name: string, version: string, file: string, beside: readonly string[]): Promise<ModelSource> {
+/** Those of the versions in a folder, in rising order, that are served; a policy may also name some that are missing. */
+function servedVersions(versions: readonly string[], policy: VersionPolicy): readonly string[] {
+  if (policy.kind === 'all') return versions;
+  if (policy.kind === 'latest') return versions.slice(-policy.count);
+  return [...new Set(policy.versions)].sort((a, b) => Number(a) - Number(b));
+}
+
+/** The numbered folders in a model's folder, in rising order. */
+async function readVersions(folder: string): Promise<string[]> {
+  const versions: string[] = [];
+  for (const entry of await readdir(folder)) {
+    if (!/^(0|[1-9]\d{0,17})$/.test(entry)) continue;
+    if ((await stat(path.join(folder, entry)).catch(() => undefined))?.isDirectory()) versions.push(entry);
+  }
+  return versions.sort((a, b) => Number(a) - Number(b));
+}
+
+async function describe(described: Described, beside: readonly string[]): Promise<ModelSource> {
+  const { file } = described;
   let bytes = 0;
   let problem: string | undefined;
   try {
@@ -119,7 +168,7 @@ async function describe(name: string, version: string, file: string, beside: rea
   } catch {
     problem = `there is no file ${path.basename(file)}`;
   }
-  return { name, version, file, bytes, problem };
+  return { ...described, bytes, problem };
 }
 
 async function readFolder(folder: string): Promise<string[]> {
@@ -134,15 +183,14 @@ async function readFolder(folder: string): Promise<string[]> {
 }
 
 function checkName(name: string, full: string): void {
-  const wrong =
-    name === '' || name.startsWith('.')
-      ? 'is empty or starts with a dot'
-      : // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
-        /[\u0000-\u001f\u007f/\\]/.test(name)
-        ? 'has a control character or a slash'
-        : RESERVED_NAMES.has(name)
-          ? 'is used by the protocol itself'
-          : undefined;
+  const wrong = nameProblem(name);
   if (wrong !== undefined)
     throw new ServeError('NAME_INVALID', `the model name of ${JSON.stringify(full)} ${wrong}; rename it`);
+}
+
+function nameProblem(name: string): string | undefined {
+  if (name === '' || name.startsWith('.')) return 'is empty or starts with a dot';
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
+  if (/[\u0000-\u001f\u007f/\\]/.test(name)) return 'has a control character or a slash';
+  return RESERVED_NAMES.has(name) ? 'is used by the protocol itself' : undefined;
 }
