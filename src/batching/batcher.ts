@@ -56,6 +56,10 @@ export interface BatcherOptions {
   readonly signature: Signature;
   readonly maxBatchRows: number;
   readonly maxQueueRows: number;
+  /** The most requests that wait; infinite unless the model's configuration says otherwise. */
+  readonly maxQueueRequests: number;
+  /** See {@link PolicyState.preferredRows}. */
+  readonly preferredRows: readonly number[];
   readonly windowMs: number;
   readonly budget: ByteBudget;
   readonly tokens: CoreTokens;
@@ -217,7 +221,7 @@ export class Batcher implements TokenUser {
   }
 
   #refusal({ inputs, queueDeadlineMs, deadlineMs }: Submission): ShoalError | undefined {
-    const { name, maxQueueRows, budget, cost } = this.#options;
+    const { name, maxQueueRows, maxQueueRequests, budget, cost } = this.#options;
     if (this.#closed !== undefined) return this.#closed;
     const leftMs = Math.min(queueDeadlineMs, deadlineMs) - this.#clock.now();
     if (leftMs <= 0) return expired(name);
@@ -227,6 +231,10 @@ export class Batcher implements TokenUser {
     }
     if (this.queuedRows + inputs.rows > maxQueueRows) {
       const text = `the queue of model '${name}' is full: ${this.queuedRows} rows wait, ${maxQueueRows} may`;
+      return new ShoalError('QUEUE_FULL', text, { retryAfterSeconds: this.#retryAfterSeconds() });
+    }
+    if (maxQueueRequests < Number.POSITIVE_INFINITY && this.queuedRequests >= maxQueueRequests) {
+      const text = `the queue of model '${name}' is full: ${maxQueueRequests} requests may wait`;
       return new ShoalError('QUEUE_FULL', text, { retryAfterSeconds: this.#retryAfterSeconds() });
     }
     if (budget.heldBytes + inputs.bytes > budget.limitBytes) {
@@ -402,6 +410,7 @@ export class Batcher implements TokenUser {
       })),
       batched: this.#signature.batched,
       maxRows: this.#options.maxBatchRows,
+      preferredRows: this.#options.preferredRows,
       windowMs: this.#options.windowMs,
       idleSinceMs: slot.idleSinceMs,
     });

@@ -17,6 +17,8 @@ export interface PolicyState {
   readonly batched: boolean;
   /** The most rows of a run. */
   readonly maxRows: number;
+  /** Row counts that a run should have, ascending; empty: as many as wait. */
+  readonly preferredRows: readonly number[];
   /** How long an oldest request may be held back for others to arrive; 0, the default, never holds back. */
   readonly windowMs: number;
   /** Since when the runner that asks has been idle. */
@@ -32,7 +34,8 @@ export type Decision =
 
 /**
  * Decides for one idle runner what it shall run: all that waits in the lane with the oldest request, up to the
- * largest size. Pure: no clock, no state.
+ * largest size, or the largest preferred size that can be reached. A window holds nothing back that has reached one.
+ * Pure: no clock, no state.
  */
 export function decide(state: PolicyState): Decision {
   let lane = -1;
@@ -40,13 +43,15 @@ export function decide(state: PolicyState): Decision {
   for (let i = 0; i < state.lanes.length; i++) {
     const view = state.lanes[i]!;
     if (view.rows === 0) continue;
-    const waits = state.batched && !view.hasRetry && view.rows < state.maxRows;
+    const waits = state.batched && !view.hasRetry && view.rows < (state.preferredRows[0] ?? state.maxRows);
     const due = waits ? view.oldestMs + state.windowMs : state.nowMs;
     if (due > state.nowMs) untilMs = Math.min(untilMs, due);
     else if (lane < 0 || view.oldestMs < state.lanes[lane]!.oldestMs) lane = i;
   }
   if (lane >= 0) {
-    const maxRows = state.batched ? state.maxRows : 1;
+    const view = state.lanes[lane]!;
+    const preferred = view.hasRetry ? undefined : state.preferredRows.findLast((rows) => rows <= view.rows);
+    const maxRows = state.batched ? (preferred ?? state.maxRows) : 1;
     return { kind: 'run', lane, maxRows, reason: reasonFor(state, state.lanes[lane]!) };
   }
   return untilMs < Number.POSITIVE_INFINITY ? { kind: 'wait', untilMs } : { kind: 'nothing' };
@@ -55,7 +60,7 @@ export function decide(state: PolicyState): Decision {
 function reasonFor(state: PolicyState, lane: LaneView): ReleaseReason {
   if (lane.hasRetry) return 'retry';
   if (!state.batched) return 'alone';
-  if (lane.rows >= state.maxRows) return 'full';
+  if (lane.rows >= (state.preferredRows[0] ?? state.maxRows)) return 'full';
   if (state.windowMs > 0) return 'window';
   return lane.oldestMs <= state.idleSinceMs ? 'freed' : 'idle';
 }

@@ -24,7 +24,7 @@ export type ReleaseReason =
   | 'idle'
   /** A runner became free and took all that waited. */
   | 'freed'
-  /** It reached the largest size allowed. */
+  /** It reached the largest size allowed, or a preferred one. */
   | 'full'
   /** The batch window, an explicit setting, was over. */
   | 'window'

@@ -11,6 +11,7 @@ import { checkInputs, checkOutputs, type Signature } from '../tensor/signature.t
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkTensors } from './check-tensors.ts';
 import { ExecutorPool } from './executor-pool.ts';
+import type { ModelSettings } from './model-settings.ts';
 import type { ProviderChoice } from './provider.ts';
 import type { ModelSource } from './repository.ts';
 import { type Spread, spreadOver } from './threads.ts';
@@ -103,8 +104,6 @@ export interface ModelSummary {
   readonly loadMs: number | undefined;
 }
 
-const NO_LABELS: ReadonlyMap<string, readonly string[]> = new Map();
-
 /** A batch may use this share of the memory granted. */
 const MEMORY_SHARE = 0.25;
 
@@ -129,6 +128,7 @@ export class ModelVersion {
   readonly #context: ServingContext;
   readonly #cost: CostEstimate = new CostEstimate();
   readonly #spread: Spread;
+  readonly #queueTimeoutMs: number;
   #state: ModelState = 'loading';
   #reason: string | undefined;
   #provider: ProviderChoice | undefined;
@@ -142,6 +142,7 @@ export class ModelVersion {
     this.source = source;
     this.#context = context;
     this.#spread = spreadOver(context.config, source.bytes);
+    this.#queueTimeoutMs = source.settings.batching.queue.timeoutMs ?? Number.POSITIVE_INFINITY;
     this.events = context.eventsFor(this);
   }
 
@@ -169,7 +170,7 @@ export class ModelVersion {
 
   /** Names of the classes of each output that has them, by the output's name; a class is an index into its list. */
   get labels(): ReadonlyMap<string, readonly string[]> {
-    return NO_LABELS;
+    return this.settings.labels;
   }
 
   get maxBatchSize(): number {
@@ -177,7 +178,12 @@ export class ModelVersion {
   }
 
   get batchWindowMs(): number {
-    return this.#context.config.batchWindowMs;
+    return this.settings.batching.windowMs ?? this.#context.config.batchWindowMs;
+  }
+
+  /** What the model's configuration asks for. */
+  get settings(): ModelSettings {
+    return this.source.settings;
   }
 
   get queuedRows(): number {
@@ -234,15 +240,19 @@ export class ModelVersion {
       }
       const { signature, verdict, bytesPerRow, runs } = finding;
       this.#batching = verdict.reason;
-      const byMemory = bytesPerRow > 0 ? (MEMORY_SHARE * this.#context.memoryBytes) / bytesPerRow : config.maxBatchSize;
-      this.#maxBatchSize = signature.batched ? Math.max(1, Math.min(config.maxBatchSize, Math.floor(byMemory))) : 1;
+      const { settings } = this;
+      const asked = settings.maxBatchSize || config.maxBatchSize;
+      const byMemory = bytesPerRow > 0 ? (MEMORY_SHARE * this.#context.memoryBytes) / bytesPerRow : asked;
+      this.#maxBatchSize = signature.batched ? Math.max(1, Math.min(asked, Math.floor(byMemory))) : 1;
       for (const { rows, bytes, ms } of runs) this.#cost.observe(rows, bytes, ms);
       this.#batcher = new Batcher({
         name: this.name,
         signature,
         maxBatchRows: this.#maxBatchSize,
-        maxQueueRows: config.maxQueueRows,
-        windowMs: config.batchWindowMs,
+        maxQueueRows: settings.maxQueueRows ?? config.maxQueueRows,
+        maxQueueRequests: settings.batching.queue.maxRequests ?? Number.POSITIVE_INFINITY,
+        preferredRows: settings.batching.preferredRows.filter((rows) => rows <= this.#maxBatchSize),
+        windowMs: this.batchWindowMs,
         budget: this.#context.budget,
         tokens: this.#context.tokens,
         cost: this.#cost,
@@ -290,7 +300,7 @@ export class ModelVersion {
       outputs,
       receivedMs,
       deadlineMs: receivedMs + Math.min(requestTimeoutMs, options.timeoutMs ?? requestTimeoutMs),
-      queueDeadlineMs: nowMs + (options.queueTimeoutMs ?? Number.POSITIVE_INFINITY),
+      queueDeadlineMs: nowMs + Math.min(options.queueTimeoutMs ?? Number.POSITIVE_INFINITY, this.#queueTimeoutMs),
     });
   }
 

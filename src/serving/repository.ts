@@ -47,7 +47,7 @@ export async function scanRepository(folder: string): Promise<ModelSource[]> {
         ? entry.slice(0, -EXTENSION.length)
         : undefined;
     if (name === undefined) continue;
-    const sources = info?.isDirectory() ? await scanFolder(name, full) : [await describeFile(full)];
+    const sources = info?.isDirectory() ? await scanFolder(name, full) : [await describeShort(name, full)];
     if (sources.length === 0) continue;
     checkName(name, full);
     if (found.has(name)) {
@@ -88,17 +88,27 @@ export async function scanModel(folder: string, name: string, override?: string)
   if ((await stat(full).catch(() => undefined))?.isDirectory()) return scanFolder(name, full, override);
   const file = `${full}${EXTENSION}`;
   if ((await stat(file).catch(() => undefined)) === undefined) return [];
-  if (override === undefined) return [await describeFile(file)];
+  if (override === undefined) return [await describeShort(name, file)];
   const { settings, problem } = await readSettings(folder, name, override);
   const source = await describe({ name, version: '1', file, settings }, []);
   return [{ ...source, problem: problem ?? source.problem }];
 }
 
-/** The source of a single file, named as the repository it lies in would name it. */
-function describeFile(file: string): Promise<ModelSource> {
-  const inRepository = /([^/]+)\/(\d+)\/model\.onnx$/.exec(file);
-  const [name, version] = inRepository === null ? [path.basename(file, EXTENSION), '1'] : inRepository.slice(1);
-  return describe({ name: name!, version: version!, file, settings: DEFAULT_SETTINGS }, []);
+/** The short form, which has no configuration. */
+function describeShort(name: string, file: string): Promise<ModelSource> {
+  return describe({ name, version: '1', file, settings: DEFAULT_SETTINGS }, []);
+}
+
+/** The source of a single file, named and configured as the repository it lies in would have it. */
+async function describeFile(file: string): Promise<ModelSource> {
+  const [, name, version, base] = /([^/]+)\/(\d+)\/([^/]+\.onnx)$/.exec(file) ?? [];
+  const { settings, problem } =
+    name === undefined
+      ? { settings: DEFAULT_SETTINGS, problem: undefined }
+      : await readSettings(path.resolve(file, '..', '..'), name);
+  if (base !== settings.modelFile) return describeShort(path.basename(file, EXTENSION), file);
+  const source = await describe({ name: name!, version: version!, file, settings }, []);
+  return { ...source, problem: problem ?? source.problem };
 }
 
 /** The versions of a model's folder that are to be served; what cannot be is a version with a problem. */

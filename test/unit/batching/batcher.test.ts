@@ -343,6 +343,20 @@ describe('batcher', () => {
       send(rowsOf([1]));
     });
 
+    it('refuses more requests than may wait, whatever their rows', async () => {
+      const { clock, runners, send } = setUp({ maxQueueRequests: 2 });
+      send(rowsOf([1]));
+      await clock.settle();
+      send(rowsOf([1], [1], [1]));
+      send(rowsOf([1]));
+      const error = refusalOf(() => send(rowsOf([1])));
+      assert.equal(error.code, 'QUEUE_FULL');
+      assert.equal(error.message, "the queue of model 'fake' is full: 2 requests may wait");
+      assert.equal(error.retryAfterSeconds, 1);
+      await runners[0]!.finish();
+      send(rowsOf([1]));
+    });
+
     it('bounds the bytes of waiting and running requests', async () => {
       const { clock, budget, runners, send } = setUp({ limitBytes: 16 });
       send(rowsOf([1, 2]));

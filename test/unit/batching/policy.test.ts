@@ -9,7 +9,16 @@ function lane(rows: number, oldestMs: number, hasRetry = false): LaneView {
 }
 
 function state(lanes: readonly LaneView[], options: Partial<PolicyState> = {}): PolicyState {
-  return { nowMs: NOW, lanes, batched: true, maxRows: 8, windowMs: 0, idleSinceMs: NOW - 1, ...options };
+  return {
+    nowMs: NOW,
+    lanes,
+    batched: true,
+    maxRows: 8,
+    preferredRows: [],
+    windowMs: 0,
+    idleSinceMs: NOW - 1,
+    ...options,
+  };
 }
 
 function run(laneIndex: number, reason: string, maxRows = 8): Decision {
@@ -56,6 +65,34 @@ describe('policy', () => {
       'the end of the window that is over first',
       state([lane(1, NOW - 2), lane(1, NOW - 4)], { windowMs: 10 }),
       { kind: 'wait', untilMs: NOW + 6 },
+    ],
+    ['the largest preferred size that waits', state([lane(6, 990)], { preferredRows: [2, 4] }), run(0, 'full', 4)],
+    ['a preferred size, though more would fit', state([lane(8, 990)], { preferredRows: [4] }), run(0, 'full', 4)],
+    ['what waits, where no preferred size does', state([lane(3, 990)], { preferredRows: [4, 8] }), run(0, 'freed')],
+    [
+      'a preferred size does not wait for the window',
+      state([lane(5, NOW)], { preferredRows: [4], windowMs: 10 }),
+      run(0, 'full', 4),
+    ],
+    [
+      'less than a preferred size waits for it',
+      state([lane(3, NOW - 4)], { preferredRows: [4], windowMs: 10 }),
+      { kind: 'wait', untilMs: NOW + 6 },
+    ],
+    [
+      'what has come when the window is over, preferred or not',
+      state([lane(3, NOW - 10)], { preferredRows: [4], windowMs: 10 }),
+      run(0, 'window'),
+    ],
+    [
+      'a group that is tried again is not cut to a preferred size',
+      state([lane(5, NOW, true)], { preferredRows: [4] }),
+      run(0, 'retry'),
+    ],
+    [
+      'preferred sizes mean nothing to a model that is not batched',
+      state([lane(5, NOW)], { preferredRows: [4], batched: false }),
+      run(0, 'alone', 1),
     ],
   ];
   for (const [name, given, expected] of cases) {

@@ -51,6 +51,8 @@ export function setUp(
     signature: signatureOf(),
     maxBatchRows: 8,
     maxQueueRows: 1000,
+    maxQueueRequests: Number.POSITIVE_INFINITY,
+    preferredRows: [],
     windowMs: 0,
     ...rest,
     budget,

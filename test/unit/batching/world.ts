@@ -328,6 +328,8 @@ export class World {
       signature: ROW_SIGNATURE,
       maxBatchRows,
       maxQueueRows,
+      maxQueueRequests: Number.POSITIVE_INFINITY,
+      preferredRows: [],
       windowMs,
       budget: this.#budget,
       tokens: this.#tokens,
