@@ -1,6 +1,8 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ShoalError } from '../errors.ts';
 import { errorTiming } from '../protocol/server-timing.ts';
+import { addDocsRoutes } from './docs.ts';
+import { addOpenApiRoutes } from './openapi/routes.ts';
 import { renderPage } from './page.ts';
 import { type HttpParts, NOTED, type Noted, notedOf } from './parts.ts';
 import { handleError, sendJson } from './replies.ts';
@@ -50,6 +52,8 @@ export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
   addV2Routes(routes, parts);
   addV1Routes(routes, parts);
   addUnimplementedRoutes(routes);
+  addOpenApiRoutes(routes, parts);
+  addDocsRoutes(routes);
   routes.add('GET', '/', (request, reply) => {
     if (!request.headers.accept?.includes('text/html')) return sendJson(reply, 200, { status: 'alive' });
     const page = renderPage(parts.build.version, parts.registry.summary(), parts.notReady(), pathOf(request));

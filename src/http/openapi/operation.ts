@@ -1,0 +1,42 @@
+import type { ErrorCode } from '../../errors.ts';
+import { JSON_TYPE } from '../replies.ts';
+import type { ErrorResponses } from './errors.ts';
+import { type Json, ref } from './json-schema.ts';
+
+/** What is said of an operation. */
+export interface OperationText {
+  readonly id: string;
+  readonly tag: string;
+  readonly summary: string;
+  readonly description?: string;
+  readonly parameters?: readonly Json[];
+  readonly requestBody?: Json;
+  /** The response of status 200. */
+  readonly ok: Json;
+  /** Beside {@link ALWAYS}. */
+  readonly errors?: readonly ErrorCode[];
+  /** See {@link ErrorResponses.of}. */
+  readonly errorBodies?: Readonly<Record<number, string>>;
+}
+
+/** What any request may be answered with, for its head alone. */
+const ALWAYS: readonly ErrorCode[] = ['INVALID_REQUEST', 'CROSS_ORIGIN', 'UNSUPPORTED_ENCODING'];
+
+/** An operation of the document. */
+export function operation(text: OperationText, responses: ErrorResponses): Json {
+  const { id, tag, summary, description, parameters, requestBody, ok, errors = [], errorBodies } = text;
+  return {
+    operationId: id,
+    tags: [tag],
+    summary,
+    ...(description === undefined ? {} : { description }),
+    ...(parameters === undefined ? {} : { parameters }),
+    ...(requestBody === undefined ? {} : { requestBody }),
+    responses: { 200: ok, ...responses.of([...ALWAYS, ...errors], errorBodies) },
+  };
+}
+
+/** A response in JSON whose schema is a component. */
+export function jsonReply(description: string, schema: string): Json {
+  return { description, content: { [JSON_TYPE]: { schema: ref('schemas', schema) } } };
+}

@@ -1,0 +1,133 @@
+import { DATATYPE_NAMES } from '../../tensor/tensor.ts';
+import { ERROR_SCHEMA } from './errors.ts';
+import { arrayOf, BOOLEAN, COUNT, type Json, object, ref, STRING } from './json-schema.ts';
+
+const DURATION: Json = object({ count: COUNT, ns: COUNT });
+const VERSION: Json = { type: 'string', pattern: '^[0-9]+$' };
+const SHAPE: Json = arrayOf({ type: 'integer', minimum: -1 });
+
+const computeStages: Json = { compute_input: DURATION, compute_infer: DURATION, compute_output: DURATION };
+
+const tensors: Json = arrayOf(object({ name: STRING, datatype: { enum: DATATYPE_NAMES }, shape: SHAPE }));
+
+const notReady: Json = { error: { type: 'string', minLength: 1 }, ready: { const: false } };
+
+const versionStatus: Json = object({
+  version: VERSION,
+  state: { enum: ['START', 'LOADING', 'AVAILABLE', 'UNLOADING', 'END'] },
+  status: object({ error_code: STRING, error_message: STRING }),
+});
+
+const v1Status: Json = { name: STRING, model_version_status: arrayOf(versionStatus) };
+
+const statistics: Json = object({
+  name: STRING,
+  version: VERSION,
+  last_inference: { ...COUNT, description: 'Milliseconds since 1970; 0 when there was none.' },
+  inference_count: { ...COUNT, description: 'Rows answered.' },
+  execution_count: { ...COUNT, description: 'Runs of ONNX Runtime.' },
+  inference_stats: object({
+    success: DURATION,
+    fail: DURATION,
+    queue: DURATION,
+    ...computeStages,
+    cache_hit: DURATION,
+    cache_miss: DURATION,
+  }),
+  response_stats: { type: 'object' },
+  batch_stats: arrayOf(object({ batch_size: COUNT, ...computeStages })),
+  memory_usage: { type: 'array' },
+});
+
+const configTensor: Json = { name: STRING, data_type: { type: 'string', pattern: '^TYPE_' }, dims: SHAPE };
+
+/** Schemas of the replies that are the same whatever models are there. */
+export const REPLY_SCHEMAS: Readonly<Record<string, Json>> = {
+  Error: ERROR_SCHEMA,
+  Alive: object({ status: { const: 'alive' } }),
+  Live: object({ live: { const: true } }),
+  Ready: object({ live: { const: true }, ready: { const: true } }),
+  NotReady: object({ ...notReady, live: { const: true } }),
+  ModelReady: object({ name: STRING, ready: { const: true } }),
+  ModelNotReady: object({ ...notReady, name: STRING }),
+  Server: object({ name: { const: 'shoal' }, version: STRING, extensions: arrayOf(STRING) }),
+  Models: object({ models: arrayOf(STRING) }),
+  ModelMetadata: object({
+    name: STRING,
+    versions: arrayOf(VERSION),
+    platform: STRING,
+    inputs: tensors,
+    outputs: tensors,
+    properties: { type: 'object', additionalProperties: STRING, description: 'What was found out about the model.' },
+  }),
+  ModelConfig: object(
+    {
+      name: STRING,
+      platform: STRING,
+      backend: STRING,
+      max_batch_size: COUNT,
+      input: arrayOf(object({ ...configTensor, optional: BOOLEAN })),
+      output: arrayOf(object(configTensor)),
+    },
+    { description: "Triton's `ModelConfig` in JSON." },
+  ),
+  Statistics: object({ model_stats: arrayOf(statistics) }),
+  V1Models: object({ models: arrayOf(STRING) }),
+  V1Status: object({ ...v1Status, ready: { const: true } }),
+  V1NotReady: object({ ...v1Status, ...notReady }),
+  Document: { type: 'object', required: ['openapi'], description: 'This document.' },
+};
+
+/** Headers of replies. */
+export const REPLY_HEADERS: Readonly<Record<string, Json>> = {
+  RetryAfter: {
+    description: 'Seconds after which trying again makes sense.',
+    required: true,
+    schema: { type: 'integer', minimum: 1 },
+  },
+  RequestId: { description: 'As the request had it, or a new one.', required: true, schema: STRING },
+  ServerTiming: {
+    description:
+      'The stages of the request in milliseconds: `decode`, `queue`, `handover`, `compute`, `handback`, `encode`, and `total`.',
+    required: true,
+    schema: STRING,
+  },
+  HeaderLength: {
+    description: 'Bytes of the JSON before the binary outputs; only where there are some.',
+    schema: { type: 'integer', minimum: 1 },
+  },
+};
+
+/** The parameter of an inference request that has binary inputs. */
+export const HEADER_LENGTH: Json = {
+  name: 'Inference-Header-Content-Length',
+  in: 'header',
+  description: 'Bytes of the JSON at the beginning of the body; without it the whole body is JSON.',
+  schema: { type: 'integer', minimum: 1 },
+};
+
+/** Parameters of several operations. */
+export function sharedParameters(names: readonly string[]): Readonly<Record<string, Json>> {
+  return {
+    Model: {
+      name: 'model',
+      in: 'path',
+      required: true,
+      description: 'The name of a model.',
+      schema: names.length === 0 ? STRING : { enum: names },
+    },
+    Version: {
+      name: 'version',
+      in: 'path',
+      required: true,
+      description: 'The number of a version.',
+      schema: { ...VERSION, examples: ['1'] },
+    },
+    HeaderLength: HEADER_LENGTH,
+  };
+}
+
+/** The path parameters of an operation on a model, or on a version of it. */
+export function modelParameters(withVersion: boolean): Json[] {
+  return [ref('parameters', 'Model'), ...(withVersion ? [ref('parameters', 'Version')] : [])];
+}

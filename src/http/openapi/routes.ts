@@ -1,0 +1,61 @@
+import type { ModelVersion } from '../../serving/model-version.ts';
+import type { HttpParts } from '../parts.ts';
+import { JSON_TYPE } from '../replies.ts';
+import type { Routes } from '../routes.ts';
+import type { DescribedServer } from './document.ts';
+import type { DescribedModel } from './infer-operations.ts';
+
+/** A document, and what it was made from. */
+interface Made {
+  readonly from: DescribedServer;
+  readonly text: Buffer;
+}
+
+/** `GET /openapi.json`: made when it is first asked for, and again when the models have changed. */
+export function addOpenApiRoutes(routes: Routes, parts: HttpParts): void {
+  const made: Map<string, Made> = new Map();
+  routes.add('GET', '/openapi.json', async (request, reply) => {
+    // Paths may end with a slash; what is relative to such a one begins a step further down.
+    const base = request.url.split('?', 1)[0]!.endsWith('/') ? '..' : '.';
+    const from = describe(parts);
+    let document = made.get(base);
+    if (document === undefined || !isSame(document.from, from)) {
+      // Nothing of it is loaded before it is needed.
+      const { renderDocument } = await import('./document.ts');
+      document = { from, text: Buffer.from(renderDocument(from, base)) };
+      made.set(base, document);
+    }
+    return reply.header('content-type', JSON_TYPE).send(document.text);
+  });
+}
+
+function describe({ registry, build, config }: HttpParts): DescribedServer {
+  const defaults: Map<string, ModelVersion> = new Map();
+  const models: DescribedModel[] = [];
+  for (const model of registry.all()) {
+    const { name, signature } = model;
+    if (signature === undefined || model.state !== 'ready') continue;
+    if (!defaults.has(name)) defaults.set(name, registry.get(name, undefined));
+    models.push({ summary: model.summary(), signature, isDefault: defaults.get(name) === model });
+  }
+  return { version: build.version, names: registry.names, models, hasMetrics: config.metricsPort === undefined };
+}
+
+function isSame(a: DescribedServer, b: DescribedServer): boolean {
+  return (
+    a.names.length === b.names.length &&
+    a.models.length === b.models.length &&
+    a.names.every((name, i) => name === b.names[i]) &&
+    a.models.every((model, i) => isSameModel(model, b.models[i]!))
+  );
+}
+
+function isSameModel(a: DescribedModel, b: DescribedModel): boolean {
+  return (
+    // A version that was loaded again has a signature of its own.
+    a.signature === b.signature &&
+    a.isDefault === b.isDefault &&
+    a.summary.batching === b.summary.batching &&
+    a.summary.maxBatchSize === b.summary.maxBatchSize
+  );
+}
