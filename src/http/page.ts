@@ -39,7 +39,7 @@ export function renderPage(
 <p>${ready === undefined ? '<span class="ready">Ready.</span>' : `<span class="failed">Not ready</span>: ${escapeHtml(ready)}.`}
 Requests that arrive together share ONNX Runtime calls.</p>
 <div class="table">${table}</div>
-<p><a href="v2">server</a> · <a href="v2/models">models</a> · <a href="v2/health/ready">readiness</a> · <a href="v2/models/stats">statistics</a> · <a href="metrics">metrics</a></p>
+<p><a href="docs">try it</a> · <a href="openapi.json">OpenAPI</a> · <a href="v2">server</a> · <a href="v2/models">models</a> · <a href="v2/health/ready">readiness</a> · <a href="v2/models/stats">statistics</a> · <a href="metrics">metrics</a></p>
 </html>
 `;
 }

@@ -19,6 +19,7 @@ const MESSAGES: Readonly<Record<ErrorCode, string>> = {
   CANCELLED: 'the caller left',
   INFERENCE_FAILED: "ONNX Runtime could not run the request to model 'mnist-cnn'",
   INTERNAL: 'the server failed to handle the request; its log says why',
+  UNIMPLEMENTED: 'tracing is not implemented by this server',
   MODEL_NOT_READY: "model 'mnist-cnn' is loading",
   EXECUTOR_LOST: "the process that ran model 'mnist-cnn' died while it ran this request",
   SHUTTING_DOWN: 'the server is shutting down',
