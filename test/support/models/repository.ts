@@ -3,7 +3,7 @@ import path from 'node:path';
 
 /**
  * Models by name. A Buffer becomes `name.onnx`; an object has versions, each a Buffer (`name/1/model.onnx`) or the
- * files of its folder.
+ * files of its folder, and files that lie beside them (`name/config.pbtxt`) under names with a dot.
  */
 export type RepositoryContent = Readonly<Record<string, Uint8Array | Readonly<Record<string, VersionContent>>>>;
 
@@ -19,9 +19,10 @@ export function writeRepository(dir: string, content: RepositoryContent): string
       continue;
     }
     for (const [version, files] of Object.entries(model)) {
-      const folder = path.join(dir, name, version);
+      const isFile = version.includes('.') && files instanceof Uint8Array;
+      const folder = isFile ? path.join(dir, name) : path.join(dir, name, version);
       mkdirSync(folder, { recursive: true });
-      const named = files instanceof Uint8Array ? { 'model.onnx': files } : files;
+      const named = files instanceof Uint8Array ? { [isFile ? version : 'model.onnx']: files } : files;
       for (const [file, bytes] of Object.entries(named)) writeFileSync(path.join(folder, file), bytes);
     }
   }

@@ -48,9 +48,13 @@ describe('generated perceptrons', () => {
 
 describe('model folders', () => {
   it('have a file or a folder of versions for each name', () => {
-    const dir = writeRepository(path.join(root, 'plain'), { a: add2(), b: { 1: add2(), 12: flat0() } });
+    const dir = writeRepository(path.join(root, 'plain'), {
+      a: add2(),
+      b: { 1: add2(), 12: flat0(), 'config.pbtxt': Buffer.from('name: "b"') },
+    });
     assert.deepEqual(readFileSync(path.join(dir, 'a.onnx')), add2());
-    assert.deepEqual(readdirSync(path.join(dir, 'b')).sort(), ['1', '12']);
+    assert.deepEqual(readdirSync(path.join(dir, 'b')).sort(), ['1', '12', 'config.pbtxt']);
+    assert.equal(readFileSync(path.join(dir, 'b/config.pbtxt'), 'utf8'), 'name: "b"');
     assert.deepEqual(readFileSync(path.join(dir, 'b/12/model.onnx')), flat0());
   });
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { add2, flat0, idents, mat2, scalar0 } from '../../support/models.ts';
 import { expectError, type InferRequest, parseReply, useServer } from '../../support/server.ts';
+import { FIXTURE_OPTIONS, fixtures } from './fixtures.ts';
 
 /** Inference in JSON; the numbers are those of the protocol's conformance list. */
 
@@ -11,16 +11,7 @@ const SUM = { name: 'sum', datatype: 'FP32', shape: [1, 4], data: [11, 22, 33, 4
 const DIFF = { name: 'diff', datatype: 'FP32', shape: [1, 4], data: [-9, -18, -27, -36] };
 
 describe('inference in JSON', () => {
-  const running = useServer(
-    () => ({
-      add2: { '1': add2(), '2': add2() },
-      ...idents(),
-      mat2: mat2(),
-      flat0: flat0(),
-      scalar0: scalar0(),
-    }),
-    { maxBatchSize: 8 },
-  );
+  const running = useServer(fixtures, FIXTURE_OPTIONS);
 
   const refuse = async (request: InferRequest | string, text: RegExp, model = 'add2'): Promise<void> => {
     expectError(await running().infer(model, request), 'INVALID_REQUEST', text);

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { DATATYPE_NAMES, DATATYPES, encodeStrings } from '../../../src/tensor/tensor.ts';
-import { add2, idents } from '../../support/models.ts';
 import { bytesOf } from '../../support/onnx-builder.ts';
 import {
   binaryBody,
@@ -12,6 +11,7 @@ import {
   parseReply,
   useServer,
 } from '../../support/server.ts';
+import { FIXTURE_OPTIONS, fixtures } from './fixtures.ts';
 
 /** Inference with binary tensors; the numbers are those of the protocol's conformance list. */
 
@@ -30,7 +30,7 @@ const SUM = Buffer.from(floats(11, 22, 33, 44));
 const DIFF = Buffer.from(floats(-9, -18, -27, -36));
 
 describe('inference with binary tensors', () => {
-  const running = useServer(() => ({ add2: { '1': add2(), '2': add2() }, ...idents() }), { maxBatchSize: 8 });
+  const running = useServer(fixtures, FIXTURE_OPTIONS);
 
   const refuse = async (
     request: InferRequest | string,
