@@ -1,4 +1,3 @@
-import type { ConfigInput } from '../../../src/index.ts';
 import { DATATYPE_NAMES } from '../../../src/tensor/tensor.ts';
 import { add2, broken, flat0, ident, type RepositoryContent, scalar0, slow, str1 } from '../../support/models.ts';
 import { encodeModel, node, tensor } from '../../support/onnx-builder.ts';
@@ -8,12 +7,6 @@ import { iterationsFor } from '../../support/run-model.ts';
 
 /** Most rows in one request to a batching fixture, as their configurations say. */
 export const MAX_BATCH_SIZE = 8;
-
-/** The option that does what the configurations of {@link fixtures} say. */
-export const FIXTURE_OPTIONS: ConfigInput = { maxBatchSize: MAX_BATCH_SIZE };
-
-/** The options that do what the configuration of {@link slowFixture} says. */
-export const SLOW_OPTIONS: ConfigInput = { maxBatchSize: MAX_BATCH_SIZE, maxQueueRows: 1, instances: 1 };
 
 type ModelFolder = Exclude<RepositoryContent[string], Uint8Array>;
 
@@ -40,7 +33,7 @@ export function fixtures(): RepositoryContent {
     return [name, batching(name, ident(datatype))];
   });
   return {
-    add2: { ...batching('add2', add2()), '2': add2() },
+    add2: { ...batching('add2', add2(), 'version_policy { all {} }\n'), '2': add2() },
     ...Object.fromEntries(idents),
     mat2: batching('mat2', mat2),
     flat0: { '1': flat0() },

@@ -11,7 +11,7 @@ import {
   parseReply,
   useServer,
 } from '../../support/server.ts';
-import { FIXTURE_OPTIONS, fixtures } from './fixtures.ts';
+import { fixtures } from './fixtures.ts';
 
 /** Inference with binary tensors; the numbers are those of the protocol's conformance list. */
 
@@ -30,7 +30,7 @@ const SUM = Buffer.from(floats(11, 22, 33, 44));
 const DIFF = Buffer.from(floats(-9, -18, -27, -36));
 
 describe('inference with binary tensors', () => {
-  const running = useServer(fixtures, FIXTURE_OPTIONS);
+  const running = useServer(fixtures);
 
   const refuse = async (
     request: InferRequest | string,

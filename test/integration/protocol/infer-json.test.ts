@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { expectError, type InferRequest, parseReply, useServer } from '../../support/server.ts';
-import { FIXTURE_OPTIONS, fixtures } from './fixtures.ts';
+import { fixtures } from './fixtures.ts';
 
 /** Inference in JSON; the numbers are those of the protocol's conformance list. */
 
@@ -11,7 +11,7 @@ const SUM = { name: 'sum', datatype: 'FP32', shape: [1, 4], data: [11, 22, 33, 4
 const DIFF = { name: 'diff', datatype: 'FP32', shape: [1, 4], data: [-9, -18, -27, -36] };
 
 describe('inference in JSON', () => {
-  const running = useServer(fixtures, FIXTURE_OPTIONS);
+  const running = useServer(fixtures);
 
   const refuse = async (request: InferRequest | string, text: RegExp, model = 'add2'): Promise<void> => {
     expectError(await running().infer(model, request), 'INVALID_REQUEST', text);
