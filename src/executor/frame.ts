@@ -11,13 +11,14 @@ import { DATATYPE_NAMES, DATATYPES, type Datatype, elementCount, type Tensor } f
  * | 4 | u8 | kind, then three zero bytes |
  * | 8 | u32 | session: which loaded model the frame is about |
  * | 12 | u32 | id: which run (0 for control frames) |
- * | 16 | u32 | bytes of the head, a multiple of 8 |
+ * | 16 | u32 | bytes of the head, a multiple of 16 |
  * | 20 | u32 | zero |
- * | 24 | f64 | bytes of the body, a multiple of 8 |
+ * | 24 | f64 | bytes of the body, a multiple of 16 |
  *
  * Control frames (`load`, `loaded`, `probe`, `probed`, `failed`) have a head of JSON padded with blanks and no body. `run` and `result`
- * have a table of tensors as head and the tensors' bytes as body, each padded to a multiple of 8, so that the
- * receiver can put typed arrays over them where they lie.
+ * have a table of tensors as head and the tensors' bytes as body, each padded to a multiple of 16: the receiver can
+ * put typed arrays over them where they lie, and ONNX Runtime finds them aligned as memory of their own would be. Some
+ * of its sums depend on that in the last bit, and answers shall be those that a program of one's own gets.
  */
 export const HEADER_BYTES = 32;
 const MAGIC = 0x4c414f53;
@@ -66,10 +67,13 @@ export interface SegmentedTensor {
   readonly segments: readonly Uint8Array[];
 }
 
-const ZEROES = new Uint8Array(8);
+/** Every part of a frame starts at a multiple of this. */
+const ALIGNMENT = 16;
+
+const ZEROES = new Uint8Array(ALIGNMENT);
 
 function padding(bytes: number): number {
-  return -bytes & 7;
+  return -bytes & (ALIGNMENT - 1);
 }
 
 function writeHeader(to: Buffer, kind: FrameKind, session: number, id: number, head: number, body: number): void {
@@ -95,8 +99,8 @@ export function readHeader(from: Buffer, offset: number): FrameHeader {
     from.readUInt32LE(offset) !== MAGIC ||
     kind === undefined ||
     headBytes > MAX_HEAD_BYTES ||
-    headBytes % 8 !== 0 ||
-    !(bodyBytes >= 0 && bodyBytes <= MAX_BODY_BYTES && bodyBytes % 8 === 0)
+    headBytes % ALIGNMENT !== 0 ||
+    !(bodyBytes >= 0 && bodyBytes <= MAX_BODY_BYTES && bodyBytes % ALIGNMENT === 0)
   ) {
     throw new FrameError('what came is not a frame header');
   }
@@ -151,6 +155,7 @@ export function encodeTensors(
   const outputBytes = outputs.length * 2;
   let headBytes = 24 + outputBytes + padding(outputBytes);
   for (const tensor of tensors) headBytes += 16 + 8 * tensor.shape.length;
+  headBytes += padding(headBytes);
   const head = Buffer.allocUnsafe(HEADER_BYTES + headBytes);
   const pieces: Uint8Array[] = [head];
 
@@ -180,6 +185,7 @@ export function encodeTensors(
     if (pad > 0) pieces.push(ZEROES.subarray(0, pad));
     bodyBytes += bytes + pad;
   }
+  head.fill(0, at);
   writeHeader(head, kind, session, id, headBytes, bodyBytes);
   return pieces;
 }

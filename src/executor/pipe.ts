@@ -15,7 +15,7 @@ export class BlockingPipe {
 
   /**
    * The next frame, or undefined when the front has closed the pipe. Head and body lie in the pipe's own memory,
-   * aligned to 8 bytes, and are gone with the next call.
+   * aligned to 16 bytes, and are gone with the next call.
    *
    * @throws {FrameError} when the stream is broken.
    */
