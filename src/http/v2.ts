@@ -6,10 +6,11 @@ import { modelMetadata } from '../protocol/model-metadata.ts';
 import { versionStatistics } from '../protocol/statistics.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
 import type { Signature } from '../tensor/signature.ts';
-import { type HttpParts, notedOf } from './parts.ts';
+import { addInferRoute } from './infer-route.ts';
+import type { HttpParts } from './parts.ts';
 import { sendError, sendJson } from './replies.ts';
 import type { Routes } from './routes.ts';
-import { countEarlyError, InferExchange } from './v2-infer.ts';
+import { V2_DIALECT } from './v2-dialect.ts';
 
 interface ModelParams {
   readonly model: string;
@@ -18,17 +19,10 @@ interface ModelParams {
 
 /** The routes of the Open Inference Protocol, version 2. */
 export function addV2Routes(routes: Routes, parts: HttpParts): void {
-  const { registry, config } = parts;
+  const { registry } = parts;
   const find = (request: FastifyRequest): ModelVersion => {
     const { model, version } = request.params as ModelParams;
     return registry.get(model, version);
-  };
-  const findKnown = (request: FastifyRequest): ModelVersion | undefined => {
-    try {
-      return find(request);
-    } catch {
-      return undefined;
-    }
   };
 
   routes.add('GET', '/v2/health/live', (_request, reply) => sendJson(reply, 200, { live: true }));
@@ -68,24 +62,7 @@ export function addV2Routes(routes: Routes, parts: HttpParts): void {
       const versions = version === undefined ? registry.versions(model.name) : [model];
       return sendJson(reply, 200, { model_stats: statistics(parts, versions) });
     });
-    routes.add('POST', `${base}/infer`, (request, reply) => new InferExchange(parts, request, reply).run(), {
-      bodyLimit: config.bodyLimitBytes,
-      // An unknown model is refused before the body is read.
-      onRequest: (request, _reply, done) => {
-        try {
-          notedOf(request).model = find(request);
-          done();
-        } catch (error) {
-          done(error as ShoalError);
-        }
-      },
-      onError: (request, reply, error, done) => {
-        // A request may be refused by its headers before its model is looked up.
-        notedOf(request).model ??= findKnown(request);
-        countEarlyError(parts, request, reply, error);
-        done();
-      },
-    });
+    addInferRoute(routes, `${base}/infer`, V2_DIALECT, parts, find);
   }
 }
 

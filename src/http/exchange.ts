@@ -1,43 +1,58 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { PendingRequest, Reply } from '../batching/request.ts';
 import { invalid, type ShoalError } from '../errors.ts';
-import { checkClassification, classifyOutput } from '../protocol/classification.ts';
 import { errorTiming, serverTiming } from '../protocol/server-timing.ts';
 import { runSliced } from '../protocol/sliced.ts';
-import type { ModelVersion } from '../serving/model-version.ts';
-import type { Signature } from '../tensor/signature.ts';
+import type { ModelVersion, Protocol } from '../serving/model-version.ts';
+import type { Tensor } from '../tensor/tensor.ts';
 import { forgetLeaver, watchLeaver } from './leavers.ts';
 import { type HttpParts, notedOf } from './parts.ts';
 import { errorFrom } from './replies.ts';
-import {
-  decodeInferRequest,
-  type EncodedReply,
-  encodeInferReply,
-  type InferCall,
-  type InferReply,
-  type RequestedOutput,
-} from './v2-codec.ts';
+import type { EncodedReply } from './v2-codec.ts';
 
 const HEADER_LENGTH = 'inference-header-content-length';
 
 /** JSON replies up to this size are sent as text: Node then writes headers and body at once, with one plain `write`. */
 const TEXT_BELOW_BYTES = 8192;
 
+/** What a model version is asked for. */
+export interface InferPlan {
+  readonly inputs: ReadonlyMap<string, Tensor>;
+  /** Names, in the order of the answer; undefined stands for all in the model's order. */
+  readonly outputs: readonly string[] | undefined;
+  /** How long the request may wait for its run to begin. */
+  readonly queueTimeoutMs: number | undefined;
+}
+
+/** What differs between the protocols in which inference is asked for over HTTP; the generators pause now and then. */
+export interface Dialect<Call> {
+  /** Under this name requests are counted. */
+  readonly protocol: Protocol;
+  /** Reads a body. @throws {ShoalError} INVALID_REQUEST. */
+  decode(body: Buffer, request: FastifyRequest, model: ModelVersion): Generator<void, Call, void>;
+  /** What is to be run. @throws {ShoalError} INVALID_REQUEST when its answer could not be given. */
+  plan(call: Call, model: ModelVersion): InferPlan;
+  /** Writes the reply. @throws {ShoalError} INVALID_REQUEST when the answer cannot be given as it was asked for. */
+  encode(call: Call, answer: Reply, model: ModelVersion): Generator<void, EncodedReply, void>;
+}
+
 /**
  * One inference request over HTTP, from its body to its reply. It goes by callbacks, not promises: at tens of thousands
  * of requests a second each promise shows.
  */
-export class InferExchange {
+export class InferExchange<Call> {
+  readonly #dialect: Dialect<Call>;
   readonly #parts: HttpParts;
   readonly #model: ModelVersion;
   readonly #request: FastifyRequest;
   readonly #reply: FastifyReply;
   readonly #receivedMs: number;
-  #call: InferCall | undefined;
+  #call: Call | undefined;
   #pending: PendingRequest | undefined;
 
   /** @param request whose model has been noted. */
-  constructor(parts: HttpParts, request: FastifyRequest, reply: FastifyReply) {
+  constructor(dialect: Dialect<Call>, parts: HttpParts, request: FastifyRequest, reply: FastifyReply) {
+    this.#dialect = dialect;
     this.#parts = parts;
     this.#request = request;
     this.#reply = reply;
@@ -57,23 +72,16 @@ export class InferExchange {
     }
   }
 
-  #decode(): InferCall | Promise<InferCall> {
-    const headerLength = this.#request.headers[HEADER_LENGTH];
-    if (Array.isArray(headerLength)) throw invalid(`header ${HEADER_LENGTH} is there more than once`);
+  #decode(): Call | Promise<Call> {
     const { body } = this.#request;
     if (!Buffer.isBuffer(body)) throw invalid('the request has no body; an inference request in JSON is expected');
-    return runSliced(decodeInferRequest(body, headerLength));
+    return runSliced(this.#dialect.decode(body, this.#request, this.#model));
   }
 
-  #submit(call: InferCall): void {
+  #submit(call: Call): void {
     this.#call = call;
-    if (call.outputs !== undefined) checkClassification(this.#model.signature?.outputs ?? [], call.outputs);
-    refuseUnwritable(call, this.#model.signature);
-    this.#pending = this.#model.submit(call.inputs, {
-      receivedMs: this.#receivedMs,
-      outputs: call.outputs?.map((output) => output.name),
-      queueTimeoutMs: call.timeoutMs,
-    });
+    const { inputs, outputs, queueTimeoutMs } = this.#dialect.plan(call, this.#model);
+    this.#pending = this.#model.submit(inputs, { receivedMs: this.#receivedMs, outputs, queueTimeoutMs });
     watchLeaver(this.#request.raw, this);
     this.#pending.onSettled(this);
   }
@@ -93,17 +101,7 @@ export class InferExchange {
   answered(answer: Reply): void {
     forgetLeaver(this.#request.raw, this);
     try {
-      const { outputs: asked, binaryByDefault, id } = this.#call!;
-      const specs = this.#model.signature!.outputs;
-      const outputs: InferReply['outputs'][number][] = [];
-      for (let i = 0; i < answer.outputs.length; i++) {
-        const { name, binary } = asked === undefined ? { name: specs[i]!.name, binary: undefined } : asked[i]!;
-        outputs.push({ name, tensor: answer.outputs[i]!, binary: binary ?? binaryByDefault });
-      }
-      const { name: modelName, version: modelVersion } = this.#model;
-      const reply = { modelName, modelVersion, id, outputs };
-      const ranked = asked?.some(({ classes }) => classes > 0) ?? false;
-      const encoded = runSliced(ranked ? encodeClasses(this.#model, asked!, reply) : encodeInferReply(reply));
+      const encoded = runSliced(this.#dialect.encode(this.#call!, answer, this.#model));
       if (encoded instanceof Promise) {
         encoded.then((ready) => this.#send(answer, ready)).catch((thrown) => this.#fail(thrown));
       } else this.#send(answer, encoded);
@@ -120,7 +118,7 @@ export class InferExchange {
     this.#closeWhenDraining();
     if (headerLength !== undefined) reply.header(HEADER_LENGTH, String(headerLength));
     reply.header('server-timing', serverTiming(answer, endMs, clock.now() - this.#receivedMs));
-    this.#model.events.finished('v2', this.#receivedMs, endMs, undefined, answer.stamps);
+    this.#model.events.finished(this.#dialect.protocol, this.#receivedMs, endMs, undefined, answer.stamps);
     if (headerLength === undefined && body.length <= TEXT_BELOW_BYTES) {
       // Without a serializer of the reply's own, Fastify adds a charset to the type of a text.
       reply.serializer(String).send(body.toString());
@@ -131,7 +129,7 @@ export class InferExchange {
     const endMs = this.#parts.clock.now();
     const error: ShoalError = errorFrom(thrown);
     this.#reply.header('server-timing', errorTiming(this.#receivedMs, this.#pending?.stamps, endMs));
-    this.#model.events.finished('v2', this.#receivedMs, endMs, error.code, undefined);
+    this.#model.events.finished(this.#dialect.protocol, this.#receivedMs, endMs, error.code, undefined);
     this.#closeWhenDraining();
     this.#reply.send(thrown);
   }
@@ -147,6 +145,7 @@ export class InferExchange {
  * client left while it sent the body. An exchange counts by itself, and leaves its timing behind.
  */
 export function countEarlyError(
+  { protocol }: Pick<Dialect<never>, 'protocol'>,
   { clock }: HttpParts,
   request: FastifyRequest,
   reply: FastifyReply,
@@ -155,28 +154,5 @@ export function countEarlyError(
   const { model, receivedMs } = notedOf(request);
   // The name of an unknown model must not become a label.
   if (model === undefined || reply.hasHeader('server-timing')) return;
-  model.events.finished('v2', receivedMs, clock.now(), errorFrom(thrown).code, undefined);
-}
-
-/** {@link encodeInferReply} with classes in place of the outputs for which they were asked. */
-function* encodeClasses(
-  model: ModelVersion,
-  asked: readonly RequestedOutput[],
-  reply: InferReply,
-): Generator<void, EncodedReply, void> {
-  const outputs: InferReply['outputs'][number][] = [];
-  for (const [i, output] of reply.outputs.entries()) {
-    outputs.push({ ...output, tensor: yield* classifyOutput(model, asked[i]!, output.tensor) });
-  }
-  return yield* encodeInferReply({ ...reply, outputs });
-}
-
-/** JSON does not carry FP16; who would get it so is told before anything runs. */
-function refuseUnwritable({ outputs: asked, binaryByDefault }: InferCall, signature: Signature | undefined): void {
-  for (const { name, datatype } of signature?.outputs ?? []) {
-    if (datatype !== 'FP16') continue;
-    const wanted = asked === undefined ? { binary: undefined } : asked.find((one) => one.name === name);
-    if (wanted === undefined || (wanted.binary ?? binaryByDefault)) continue;
-    throw invalid(`output '${name}' is FP16, which is sent in binary only: ask for binary_data or binary_data_output`);
-  }
+  model.events.finished(protocol, receivedMs, clock.now(), errorFrom(thrown).code, undefined);
 }

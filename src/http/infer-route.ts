@@ -1,0 +1,45 @@
+import type { FastifyRequest } from 'fastify';
+import type { ShoalError } from '../errors.ts';
+import type { ModelVersion } from '../serving/model-version.ts';
+import { countEarlyError, type Dialect, InferExchange } from './exchange.ts';
+import { type HttpParts, notedOf } from './parts.ts';
+import type { Routes } from './routes.ts';
+
+/**
+ * Adds a route for inference: an unknown model is refused before the body is read, and every request to a known one is
+ * counted once, however it ends.
+ *
+ * @param find the model version a request is for. @throws {ShoalError} when there is none.
+ */
+export function addInferRoute<Call>(
+  routes: Routes,
+  path: string,
+  dialect: Dialect<Call>,
+  parts: HttpParts,
+  find: (request: FastifyRequest) => ModelVersion,
+): void {
+  const findKnown = (request: FastifyRequest): ModelVersion | undefined => {
+    try {
+      return find(request);
+    } catch {
+      return undefined;
+    }
+  };
+  routes.add('POST', path, (request, reply) => new InferExchange(dialect, parts, request, reply).run(), {
+    bodyLimit: parts.config.bodyLimitBytes,
+    onRequest: (request, _reply, done) => {
+      try {
+        notedOf(request).model = find(request);
+        done();
+      } catch (error) {
+        done(error as ShoalError);
+      }
+    },
+    onError: (request, reply, error, done) => {
+      // A request may be refused by its headers before its model is looked up.
+      notedOf(request).model ??= findKnown(request);
+      countEarlyError(dialect, parts, request, reply, error);
+      done();
+    },
+  });
+}
