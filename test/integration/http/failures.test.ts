@@ -77,6 +77,11 @@ describe('what is wrong with a request', () => {
     assert.equal(method.headers['allow'], 'POST');
   });
 
+  it('what the protocol has and this server does not: 501', async () => {
+    const generate = await running().send('POST', '/v2/models/add2/generate', '{"text_input":"x"}');
+    expectFailure(generate, 'UNIMPLEMENTED', /generating text/);
+  });
+
   it('a known model that is not ready: 503 with the reason, while the others serve', async () => {
     expectFailure(await running().infer('broken', { inputs: [A] }), 'MODEL_NOT_READY', /'broken'.*failed: ./);
     assert.deepEqual(parseReply(await running().infer('add2', { inputs: [A, B] })).outputs[0]!.data, [2, 4, 6, 8]);
