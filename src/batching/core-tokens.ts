@@ -4,6 +4,8 @@ import type { Clock } from '../clock.ts';
 export interface TokenUser {
   /** Compute it has had so far, in core-milliseconds. */
   spentMs: number;
+  /** Whether it is served only when nobody else wants tokens. */
+  readonly isBackground?: boolean;
   /** Tokens it needs to start its next batch now; 0 when it has nothing to start. Asking must not start anything. */
   tokensWanted(): number;
   /** Starts one batch; so many tokens are set aside for it until it gives them back. */
@@ -64,13 +66,13 @@ export class CoreTokens {
       for (const user of this.#users) {
         const tokens = user.tokensWanted();
         if (tokens === 0) this.#users.delete(user);
-        else if (next === undefined || user.spentMs < next.spentMs) {
+        else if (next === undefined || isBefore(user, next)) {
           next = user;
           wanted = Math.min(tokens, this.total);
         }
       }
       if (next === undefined || wanted > this.#free) return;
-      this.#floorMs = Math.max(this.#floorMs, next.spentMs);
+      if (next.isBackground !== true) this.#floorMs = Math.max(this.#floorMs, next.spentMs);
       this.#free -= wanted;
       next.start(wanted);
     }
@@ -81,4 +83,9 @@ export class CoreTokens {
     this.#users.add(user);
     user.spentMs = Math.max(user.spentMs, this.#floorMs);
   }
+}
+
+function isBefore(one: TokenUser, other: TokenUser): boolean {
+  if (one.isBackground !== other.isBackground) return other.isBackground === true;
+  return one.spentMs < other.spentMs;
 }

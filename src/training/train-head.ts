@@ -3,7 +3,7 @@ import { backward, createHead, forward, type Head, type HeadShape, headOf, layer
 import { crossEntropy, type Loss, rightRows, squaredError } from './loss.ts';
 import { createOptimizer } from './optimizer.ts';
 import { seededRandom, shuffle } from './random.ts';
-import { type Checkpoint, type Examples, planOf, type TrainHeadOptions } from './training-plan.ts';
+import { type Checkpoint, type Examples, planOf, type TrainHeadOptions, type Turn } from './training-plan.ts';
 
 /** One step of a training. */
 export interface TrainingStep {
@@ -44,7 +44,7 @@ export interface Judgement {
 export async function* trainHead(options: TrainHeadOptions): AsyncGenerator<TrainingStep, Head> {
   const plan = planOf(options);
   const { shape, learned, judged, batchRows, epochs, maxSteps, l2 } = plan;
-  const { turn, signal, resume, patience = Number.POSITIVE_INFINITY } = options;
+  const { turn = nextTurn, signal, resume, patience = Number.POSITIVE_INFINITY } = options;
   const head =
     resume === undefined ? createHead(shape, seededRandom(plan.seed)) : headOf(shape, resume.parameters.slice());
   const { parameters } = head;
@@ -69,42 +69,59 @@ export async function* trainHead(options: TrainHeadOptions): AsyncGenerator<Trai
       if (resume !== undefined && step <= resume.step) continue;
       if (step > maxSteps) return head;
       const askedMs = performance.now();
-      await turn?.();
-      if (signal?.aborted) throw new ShoalError('CANCELLED', 'training was stopped', { cause: signal.reason });
+      const done = await turn();
       const startMs = performance.now();
       waitMs += startMs - askedMs;
-
-      const batch = gather(options, shape, rows);
-      const given = forward(head, batch.features, rows.length);
-      const outputs = given.at(-1)!;
-      const loss = lossOf(outputs, batch, shape);
-      gradient.fill(0);
-      backward(head, batch.features, rows.length, given, loss.gradient, gradient);
-      const penalty = regularise(head, gradient, l2);
-      if (!Number.isFinite(loss.value + penalty))
-        throw invalid(`the loss is ${loss.value} at step ${step}: try a smaller rate`);
-      optimizer.step(parameters, gradient);
-      const accuracy = batch.classes && rightRows(outputs, batch.classes, shape.outputs) / rows.length;
-      const ended = step % stepsPerEpoch === 0;
+      let made: StepResult;
+      try {
+        if (signal?.aborted) throw new ShoalError('CANCELLED', 'training was stopped', { cause: signal.reason });
+        made = makeStep(head, gather(options, shape, rows), gradient, l2);
+        if (!Number.isFinite(made.loss)) throw invalid(`the loss is ${made.loss} at step ${step}: try a smaller rate`);
+        optimizer.step(parameters, gradient);
+      } finally {
+        done();
+      }
       computeMs += performance.now() - startMs;
+      const ended = step % stepsPerEpoch === 0;
       const heldBack = ended && judged.length > 0 ? await judgeHead(head, options, judged, batchRows, turn) : undefined;
       if (heldBack !== undefined && heldBack.loss < (best?.loss ?? Number.POSITIVE_INFINITY)) {
         best = { loss: heldBack.loss, epoch, parameters: parameters.slice() };
       }
       const now = { step, best };
       const checkpoint = (): Checkpoint => ({ ...now, parameters: parameters.slice(), optimizer: optimizer.state() });
-      yield { step, epoch, loss: loss.value + penalty, accuracy, examples, heldBack, computeMs, waitMs, checkpoint };
+      yield { step, epoch, ...made, examples, heldBack, computeMs, waitMs, checkpoint };
     }
     if (best !== undefined && epoch - best.epoch >= patience) break;
   }
   return best !== undefined && Number.isFinite(patience) ? headOf(shape, best.parameters) : head;
 }
 
+const nextTurn: Turn = () => new Promise((resolve) => setImmediate(() => resolve(() => {})));
+
 /** Rows of a step or of a judgement, gathered. */
 interface Batch {
   readonly features: Float64Array;
   readonly classes: Uint32Array | undefined;
   readonly targets: Float64Array | undefined;
+}
+
+/** What a step says of its rows, before it was made. */
+type StepResult = Pick<TrainingStep, 'loss' | 'accuracy'>;
+
+/** The loss and its gradient on these rows. */
+function makeStep(head: Head, batch: Batch, gradient: Float64Array, l2: number): StepResult {
+  const { classes, features } = batch;
+  const { outputs: width } = head.shape;
+  const count = features.length / head.shape.features;
+  const given = forward(head, features, count);
+  const outputs = given.at(-1)!;
+  const loss = lossOf(outputs, batch, head.shape);
+  gradient.fill(0);
+  backward(head, features, count, given, loss.gradient, gradient);
+  return {
+    loss: loss.value + regularise(head, gradient, l2),
+    accuracy: classes && rightRows(outputs, classes, width) / count,
+  };
 }
 
 /**
@@ -117,18 +134,22 @@ export async function judgeHead(
   examples: Examples,
   rows: Uint32Array,
   sliceRows: number,
-  turn?: () => Promise<void>,
+  turn: Turn = nextTurn,
 ): Promise<Judgement> {
   const { shape } = head;
   let loss = 0;
   let right = 0;
   for (let at = 0; at < rows.length; at += sliceRows) {
-    await turn?.();
-    const slice = rows.subarray(at, at + sliceRows);
-    const batch = gather(examples, shape, slice);
-    const outputs = forward(head, batch.features, slice.length).at(-1)!;
-    loss += lossOf(outputs, batch, shape).value * slice.length;
-    if (batch.classes !== undefined) right += rightRows(outputs, batch.classes, shape.outputs);
+    const done = await turn();
+    try {
+      const slice = rows.subarray(at, at + sliceRows);
+      const batch = gather(examples, shape, slice);
+      const outputs = forward(head, batch.features, slice.length).at(-1)!;
+      loss += lossOf(outputs, batch, shape).value * slice.length;
+      if (batch.classes !== undefined) right += rightRows(outputs, batch.classes, shape.outputs);
+    } finally {
+      done();
+    }
   }
   return { loss: loss / rows.length, accuracy: examples.classes && right / rows.length };
 }

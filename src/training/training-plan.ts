@@ -15,6 +15,9 @@ export interface Examples {
   readonly targets?: ArrayLike<number>;
 }
 
+/** Resolves when one step may be made, with what is to be called when it has been. */
+export type Turn = () => Promise<() => void>;
+
 /** What {@link trainHead} goes by. */
 export interface TrainHeadOptions extends Examples {
   /** Outputs of the head; default: the largest class plus one, or the targets of a row. */
@@ -41,8 +44,8 @@ export interface TrainHeadOptions extends Examples {
   readonly patience?: number;
   /** For starting weights and order of rows; default 1. */
   readonly seed?: number;
-  /** Resolves when the next step may be made: how training gives way to others. */
-  readonly turn?: () => Promise<void>;
+  /** How training gives way to others; default: no more than one turn of the event loop between two steps. */
+  readonly turn?: Turn;
   /** Ends training with CANCELLED. */
   readonly signal?: AbortSignal;
   /** Where an earlier run of the same training stood, from {@link TrainingStep.checkpoint}. */

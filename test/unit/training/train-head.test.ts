@@ -125,12 +125,18 @@ describe('training a head', () => {
 
   it('asks for a turn before every step and every slice of a judgement, and counts the time', async () => {
     let turns = 0;
-    const turn = (): Promise<void> => {
+    let ended = 0;
+    const turn = async (): Promise<() => void> => {
+      assert.equal(ended, turns, 'a turn is asked for before the last one has ended');
       turns++;
-      return new Promise((resolve) => setTimeout(resolve, 2));
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      return () => {
+        ended++;
+      };
     };
     const { steps } = await train({ ...clouds(100), batchRows: 20, heldBack: 0.4, epochs: 1, turn });
     assert.equal(turns, 3 + 2);
+    assert.equal(ended, turns);
     assert.ok(steps.at(-1)!.waitMs >= 5, `${steps.at(-1)!.waitMs}`);
     assert.ok(steps.at(-1)!.computeMs > 0);
   });
