@@ -19,6 +19,11 @@ export interface RemoteOptions {
   readonly test?: { readonly ca?: string; readonly lookup?: LookupFunction; readonly allowPrivate?: boolean };
 }
 
+/** The host of an address did not give what was asked for: its fault or the network's, not the caller's. */
+export class RemoteError extends Error {
+  override name = 'RemoteError';
+}
+
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
 /** A fetch that is under way, for all who wait for it. */
@@ -54,8 +59,8 @@ export class RemoteFetcher {
   /**
    * The bytes at an address. Shared between callers: they must not be changed.
    *
-   * @throws {ShoalError} INVALID_REQUEST for an address that may not be fetched, REMOTE_FAILED when its host does not
-   * give the bytes, or too many of them, CANCELLED when `signal` is aborted.
+   * @throws {ShoalError} INVALID_REQUEST for an address that may not be fetched, CANCELLED when `signal` is aborted.
+   * @throws {RemoteError} when its host does not give the bytes, or too many of them.
    */
   async fetch(address: string, signal?: AbortSignal): Promise<Buffer> {
     const url = this.#check(address, undefined);
@@ -162,7 +167,7 @@ export class RemoteFetcher {
     return Buffer.concat(chunks, bytes);
   }
 
-  #explain(url: URL, thrown: unknown, signal: AbortSignal): ShoalError {
+  #explain(url: URL, thrown: unknown, signal: AbortSignal): ShoalError | RemoteError {
     if (thrown instanceof ShoalError) return thrown;
     if (signal.aborted && signal.reason?.name === 'TimeoutError') {
       return failed(url, `it did not answer within ${this.#options.timeoutMs} ms`, thrown);
@@ -171,8 +176,8 @@ export class RemoteFetcher {
   }
 }
 
-function failed(url: URL, why: string, cause?: unknown): ShoalError {
-  return new ShoalError('REMOTE_FAILED', `${quote(url.href)} could not be fetched: ${why}`, { cause });
+function failed(url: URL, why: string, cause?: unknown): RemoteError {
+  return new RemoteError(`${quote(url.href)} could not be fetched: ${why}`, { cause });
 }
 
 /** Lets a body go that nobody reads: its connection ends with it. */

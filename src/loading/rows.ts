@@ -54,7 +54,7 @@ const FORMATS: Readonly<Record<string, RowFormat>> = {
  *
  * @param source the path of a file or a folder, or a list of paths and `https:` addresses.
  * @throws {ShoalError} INVALID_REQUEST for a source that cannot be read as its format says, with file and line;
- * REMOTE_FAILED; the signal's reason.
+ * what fetching an address throws; the signal's reason.
  */
 export async function* loadRows(
   source: string | readonly string[],

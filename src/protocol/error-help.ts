@@ -22,8 +22,6 @@ export const ERROR_HELP: Readonly<Record<ErrorCode, string>> = {
   INFERENCE_FAILED: 'ONNX Runtime could not run this request; the others of its batch were answered.',
   INTERNAL: 'A fault of the server. The log has the details.',
   UNIMPLEMENTED: 'The protocol has this, Shoal does not; what it has is among the `extensions` of `GET /v2`.',
-  REMOTE_FAILED:
-    'An input that was given as an address could not be fetched; the message says which host and what it answered.',
   MODEL_NOT_READY: 'The model is known but loading, draining or failed; the message says which and why.',
   EXECUTOR_LOST: 'The process that ran this request died, and died again on the one retry.',
   SHUTTING_DOWN: 'The server is draining and takes nothing new.',

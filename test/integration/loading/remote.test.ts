@@ -53,7 +53,7 @@ describe('fetching what callers name', () => {
   }
   const at = (host: string, target = '/x'): string => `https://${host}:${port}${target}`;
   const refused = (text: RegExp) => ({ code: 'INVALID_REQUEST', message: text });
-  const failed = (text: RegExp) => ({ code: 'REMOTE_FAILED', message: text });
+  const failed = (text: RegExp) => ({ name: 'RemoteError', message: text });
 
   it('gives the bytes', async () => {
     answer = (_request, response) => response.end(Buffer.from([1, 2, 255]));
