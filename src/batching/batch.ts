@@ -1,4 +1,4 @@
-import type { Signature } from '../tensor/signature.ts';
+import { reshape, type Signature } from '../tensor/signature.ts';
 import { elementCount, skipBytesElements, type Tensor } from '../tensor/tensor.ts';
 import type { BatchInfo, PendingRequest, ReleaseReason } from './request.ts';
 
@@ -88,14 +88,21 @@ export class Batch {
       const only = this.members[0]!;
       // A lone request of several rows has to get as many back, too.
       for (const [index, result] of results) this.#checkRows(index, result);
-      return [(only.outputs ?? all).map((index) => required(results, index))];
+      return [(only.outputs ?? all).map((index) => this.#forCaller(index, required(results, index)))];
     }
     const parts = new Map<number, Tensor[]>();
     for (const [index, result] of results) {
       this.#checkRows(index, result);
       parts.set(index, splitRows(result, this.#signature.outputs[index]!.batchAxis!, this.members));
     }
-    return this.members.map((member, m) => (member.outputs ?? all).map((index) => required(parts, index)[m]!));
+    return this.members.map((member, m) =>
+      (member.outputs ?? all).map((index) => this.#forCaller(index, required(parts, index)[m]!)),
+    );
+  }
+
+  #forCaller(index: number, tensor: Tensor): Tensor {
+    const { shape, modelShape } = this.#signature.outputs[index]!;
+    return modelShape === undefined ? tensor : reshape(tensor, modelShape, shape);
   }
 
   #checkRows(index: number, result: Tensor): void {

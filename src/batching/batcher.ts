@@ -54,6 +54,8 @@ export interface BatcherOptions {
   /** What messages call the model. */
   readonly name: string;
   readonly signature: Signature;
+  /** Whether requests share runs, where the signature allows it. */
+  readonly shares: boolean;
   readonly maxBatchRows: number;
   readonly maxQueueRows: number;
   /** The most requests that wait; infinite unless the model's configuration says otherwise. */
@@ -112,6 +114,11 @@ export class Batcher implements TokenUser {
   /** The signature batches are formed by; not batched any more once the model has proven unbatchable. */
   get signature(): Signature {
     return this.#signature;
+  }
+
+  /** Whether requests share runs. */
+  get shares(): boolean {
+    return this.#options.shares && this.#signature.batched;
   }
 
   /** Requests that wait. */
@@ -297,7 +304,7 @@ export class Batcher implements TokenUser {
   #shouldCollect(batch: Batch): boolean {
     const { cost, maxBatchRows } = this.#options;
     // With other lanes or runners there is other work to do meanwhile.
-    if (!this.#signature.batched || this.#lanes.size !== 1 || this.#slots.length !== 1) return false;
+    if (!this.shares || this.#lanes.size !== 1 || this.#slots.length !== 1) return false;
     const expectedMs = (rows: number): number | undefined => cost.expectedMs(rows);
     return this.#rejoin.decide({ waiting: this.queuedRows, answered: batch.rows, maxRows: maxBatchRows, expectedMs });
   }
@@ -408,7 +415,7 @@ export class Batcher implements TokenUser {
         oldestMs: lane.oldest()?.stamps.enqueuedMs ?? 0,
         hasRetry: lane.hasRetry,
       })),
-      batched: this.#signature.batched,
+      batched: this.shares,
       maxRows: this.#options.maxBatchRows,
       preferredRows: this.#options.preferredRows,
       windowMs: this.#options.windowMs,

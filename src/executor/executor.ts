@@ -17,7 +17,7 @@ import {
   FrameAssembler,
   type FrameKind,
 } from './frame.ts';
-import type { Failure, Finding, LoadReport, LoadRequest } from './messages.ts';
+import type { Failure, Finding, LoadReport, LoadRequest, ProbeRequest } from './messages.ts';
 
 /** How long a run may take before its executor counts as hung. */
 export interface HangLimits {
@@ -135,12 +135,12 @@ export class Executor implements Runner {
   }
 
   /**
-   * Has the model probed for batch axes; no run may be under way.
+   * Has the model probed for batch axes, with what is known of them already; no run may be under way.
    *
    * @throws {ShoalError} EXECUTOR_LOST when that ended the process or took too long.
    */
-  async probe(): Promise<Finding> {
-    return (await this.#ask('probe', {}, 'probing')) as Finding;
+  async probe(request: ProbeRequest): Promise<Finding> {
+    return (await this.#ask('probe', request, 'probing')) as Finding;
   }
 
   /** Whether it ended in the middle of a run. */

@@ -3,10 +3,10 @@ import os from 'node:os';
 import { monotonicMs } from '../clock.ts';
 import { messageOf } from '../errors.ts';
 import { decodeControl, decodeTensors, encodeControl, encodeTensors, type Frame, FrameError } from './frame.ts';
-import type { Failure, LoadReport, LoadRequest } from './messages.ts';
+import type { Failure, LoadReport, LoadRequest, ProbeRequest } from './messages.ts';
 import { BlockingPipe } from './pipe.ts';
 import { atLowPriority } from './priority.ts';
-import { declaredSignature, probe } from './probe.ts';
+import { declaredSignature, probe, withShapes } from './probe.ts';
 import { Session } from './session.ts';
 
 /**
@@ -57,7 +57,8 @@ function load(frame: Frame): Promise<void> {
   return atLowPriority(async () => {
     const session = await Session.create(decodeControl(frame) as LoadRequest);
     sessions.set(frame.session, session);
-    const report: LoadReport = { signature: declaredSignature(session) };
+    const { inputs, allOutputs } = session;
+    const report: LoadReport = { signature: declaredSignature({ inputs, outputs: allOutputs }) };
     pipe.write([encodeControl('loaded', frame.session, report)]);
   });
 }
@@ -65,8 +66,9 @@ function load(frame: Frame): Promise<void> {
 function probeModel(frame: Frame): Promise<void> {
   return atLowPriority(async () => {
     const session = sessionOf(frame);
-    const { inputs, outputs } = session;
-    const finding = await probe({ inputs, outputs, run: (tensors) => session.run(tensors) });
+    const { shapes, alongFirst } = decodeControl(frame) as ProbeRequest;
+    const [inputs, outputs] = [withShapes(session.inputs, shapes), withShapes(session.outputs, shapes)];
+    const finding = await probe({ inputs, outputs, alongFirst, run: (tensors) => session.run(tensors) });
     pipe.write([encodeControl('probed', frame.session, finding)]);
   });
 }

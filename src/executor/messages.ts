@@ -11,11 +11,23 @@ export interface LoadRequest {
   /** The CUDA device; ignored on the CPU. */
   readonly device: number;
   readonly intraOpThreads: number;
+  /** Default `all`. */
+  readonly graphOptimization?: 'all' | 'extended' | 'basic' | 'disabled' | undefined;
+  /** Names of the outputs that are served; left out: all. Those the model does not have are passed over. */
+  readonly outputs?: readonly string[] | undefined;
 }
 
 export interface LoadReport {
-  /** As the file declares it: without batch axes. */
+  /** As the file declares it: without batch axes, and with every output. */
   readonly signature: Signature;
+}
+
+/** Asks for the model to be probed; answered by `probed` with a {@link Finding}. */
+export interface ProbeRequest {
+  /** Shapes of tensors by name, full ones, which say the size of dimensions that the file leaves free; −1: still free. */
+  readonly shapes: Readonly<Record<string, readonly number[]>>;
+  /** Whether rows may be stacked along the first axis only. */
+  readonly alongFirst: boolean;
 }
 
 /** What is known of how rows may share a run. */

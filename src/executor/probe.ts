@@ -14,6 +14,8 @@ export interface Probed {
   readonly inputs: readonly DeclaredTensor[];
   readonly outputs: readonly DeclaredTensor[];
   readonly run: Run;
+  /** Whether only the first axis of every input may have the rows; default: any may. */
+  readonly alongFirst?: boolean;
 }
 
 /** Rows of a FP32 model agree within rounding when they differ by less than this part of their largest value. */
@@ -30,7 +32,7 @@ const LARGER_BATCH = 8;
  * then stays the same. Whatever is not shown to be safe is served unbatched.
  */
 export async function probe(model: Probed): Promise<Finding> {
-  const candidates = candidateAxes(model.inputs);
+  const candidates = model.alongFirst ? [model.inputs.map(() => 0)] : candidateAxes(model.inputs);
   if (candidates.length === 0) return unbatched(model, 'none of its inputs has a dimension of free size');
   let reason = '';
   for (const axes of candidates) {
@@ -39,6 +41,19 @@ export async function probe(model: Probed): Promise<Finding> {
     reason ||= found;
   }
   return unbatched(model, reason);
+}
+
+/** Tensors whose free dimensions have the sizes that `shapes` says, those of undeclared shape its rank, too. */
+export function withShapes(
+  tensors: readonly DeclaredTensor[],
+  shapes: Readonly<Record<string, readonly number[]>>,
+): DeclaredTensor[] {
+  return tensors.map((tensor) => {
+    const shape = shapes[tensor.name];
+    if (shape === undefined) return tensor;
+    const dims = tensor.dims.length === 0 ? shape.map(() => '') : tensor.dims;
+    return { ...tensor, dims: dims.map((dim, i) => (typeof dim === 'string' && shape[i]! >= 0 ? shape[i]! : dim)) };
+  });
 }
 
 /** The signature as the file declares it, for a model that is not batched. */
@@ -109,7 +124,9 @@ async function probeAxes(model: Probed, axes: Axes): Promise<Finding | string> {
     const outputAxes: number[] = [];
     for (const [i, output] of model.outputs.entries()) {
       const axis = rowAxis(aloneA[i]!.shape, pair[i]!.shape, triple[i]!.shape);
-      if (axis === undefined) return `output '${output.name}' does not follow the number of rows`;
+      if (axis === undefined || (model.alongFirst && axis !== 0)) {
+        return `output '${output.name}' does not follow the number of rows`;
+      }
       outputAxes.push(axis);
     }
     const [aloneB, aloneC] = [await run(b), await run(c)];

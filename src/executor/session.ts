@@ -32,15 +32,19 @@ const DATATYPE_OF: ReadonlyMap<string, Datatype> = new Map(
 /** An ONNX Runtime session whose inputs and outputs are Shoal's tensors. */
 export class Session {
   readonly inputs: readonly DeclaredTensor[];
+  /** Those that are served, in the order of the graph. */
   readonly outputs: readonly DeclaredTensor[];
+  /** Every output of the graph. */
+  readonly allOutputs: readonly DeclaredTensor[];
   readonly #session: ort.InferenceSession;
   readonly #outputNames: readonly string[];
 
-  private constructor(session: ort.InferenceSession) {
+  private constructor(session: ort.InferenceSession, served: readonly string[] | undefined) {
     this.#session = session;
-    this.#outputNames = session.outputNames;
     this.inputs = session.inputMetadata.map((meta) => declare('input', meta));
-    this.outputs = session.outputMetadata.map((meta) => declare('output', meta));
+    this.allOutputs = session.outputMetadata.map((meta) => declare('output', meta));
+    this.outputs = this.allOutputs.filter(({ name }) => served === undefined || served.includes(name));
+    this.#outputNames = this.outputs.map(({ name }) => name);
   }
 
   /**
@@ -50,13 +54,13 @@ export class Session {
    * not be run: some of those types abort the process.
    */
   static async create(request: LoadRequest): Promise<Session> {
-    const { file, inline, provider, device, intraOpThreads } = request;
+    const { file, inline, provider, device, intraOpThreads, graphOptimization } = request;
     const options: ort.InferenceSession.SessionOptions = {
       executionProviders: [provider === 'cuda' ? { name: 'cuda', deviceId: device } : 'cpu'],
       intraOpNumThreads: intraOpThreads,
       interOpNumThreads: 1,
       executionMode: 'sequential',
-      graphOptimizationLevel: 'all',
+      graphOptimizationLevel: graphOptimization ?? 'all',
       // Every failing node would print a line otherwise, request by request.
       logSeverityLevel: 4,
       // A thread that spins after each run takes the core from the front and from other models.
@@ -66,7 +70,7 @@ export class Session {
       inline === undefined
         ? await ort.InferenceSession.create(file, options)
         : await ort.InferenceSession.create(Buffer.from(inline, 'base64'), options);
-    return new Session(session);
+    return new Session(session, request.outputs);
   }
 
   /**

@@ -224,7 +224,7 @@ export class ServerMetrics {
         this.#each((labels, { version }) => {
           // Before it is loaded, nothing is known of it.
           if (version.signature === undefined) return;
-          const batching = version.signature.batched ? 'batched' : 'unbatched';
+          const batching = version.sharesRuns ? 'batched' : 'unbatched';
           report({ ...labels, provider: version.summary().provider, batching }, 1);
         }),
     });

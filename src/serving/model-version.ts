@@ -9,10 +9,11 @@ import type { Executor, HangLimits } from '../executor/executor.ts';
 import type { Finding } from '../executor/messages.ts';
 import { checkInputs, checkOutputs, type Signature } from '../tensor/signature.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import { applySettings, planProbe, type Served } from './apply-settings.ts';
 import { checkTensors } from './check-tensors.ts';
 import { ExecutorPool } from './executor-pool.ts';
 import type { ModelSettings } from './model-settings.ts';
-import type { ProviderChoice } from './provider.ts';
+import { chooseForModel, type ProviderChoice } from './provider.ts';
 import type { ModelSource } from './repository.ts';
 import { type Spread, spreadOver } from './threads.ts';
 
@@ -141,7 +142,14 @@ export class ModelVersion {
   constructor(source: ModelSource, context: ServingContext) {
     this.source = source;
     this.#context = context;
-    this.#spread = spreadOver(context.config, source.bytes);
+    this.#spread = spreadOver(
+      {
+        cores: context.config.cores,
+        instances: source.settings.instances.count ?? context.config.instances,
+        intraOpThreads: source.settings.session.intraOpThreads ?? context.config.intraOpThreads,
+      },
+      source.bytes,
+    );
     this.#queueTimeoutMs = source.settings.batching.queue.timeoutMs ?? Number.POSITIVE_INFINITY;
     this.events = context.eventsFor(this);
   }
@@ -171,6 +179,11 @@ export class ModelVersion {
   /** Names of the classes of each output that has them, by the output's name; a class is an index into its list. */
   get labels(): ReadonlyMap<string, readonly string[]> {
     return this.settings.labels;
+  }
+
+  /** Whether requests share runs. */
+  get sharesRuns(): boolean {
+    return this.#batcher?.shares ?? false;
   }
 
   get maxBatchSize(): number {
@@ -230,16 +243,17 @@ export class ModelVersion {
     const start = clock.now();
     try {
       if (this.source.problem !== undefined) throw new Error(this.source.problem);
-      this.#provider = await this.#context.provider();
+      this.#provider = await chooseForModel(this.settings, this.#context.provider);
       if (this.#provider.problem !== undefined) throw new Error(this.#provider.problem);
       this.#pool = this.#createPool(this.#provider);
-      const { executor, finding } = await this.#startProbed(this.#pool);
+      const { executor, finding, served } = await this.#startProbed(this.#pool);
       if ((this.#state as ModelState) !== 'loading') {
         executor.close();
         return;
       }
-      const { signature, verdict, bytesPerRow, runs } = finding;
-      this.#batching = verdict.reason;
+      const { bytesPerRow, runs } = finding;
+      const { signature, shares } = served;
+      this.#batching = served.reason;
       const { settings } = this;
       const asked = settings.maxBatchSize || config.maxBatchSize;
       const byMemory = bytesPerRow > 0 ? (MEMORY_SHARE * this.#context.memoryBytes) / bytesPerRow : asked;
@@ -248,6 +262,7 @@ export class ModelVersion {
       this.#batcher = new Batcher({
         name: this.name,
         signature,
+        shares,
         maxBatchRows: this.#maxBatchSize,
         maxQueueRows: settings.maxQueueRows ?? config.maxQueueRows,
         maxQueueRequests: settings.batching.queue.maxRequests ?? Number.POSITIVE_INFINITY,
@@ -360,19 +375,24 @@ export class ModelVersion {
     return new ShoalError('MODEL_NOT_READY', `model '${this.name}' version ${this.version} is ${this.#state}${why}`);
   }
 
-  async #startProbed(pool: ExecutorPool): Promise<{ executor: Executor; finding: Finding }> {
-    const { executor } = await pool.start();
+  async #startProbed(pool: ExecutorPool): Promise<{ executor: Executor; finding: Finding; served: Served }> {
+    const { settings } = this;
+    const { executor, report } = await pool.start();
     try {
-      return { executor, finding: await executor.probe() };
+      const plan = planProbe(settings, report.signature);
+      const finding = await executor.probe(plan);
+      return { executor, finding, served: applySettings(settings, finding.signature, finding.verdict.reason) };
     } catch (thrown) {
       executor.kill('its probe failed');
-      if (this.#state !== 'loading') throw thrown;
+      if (this.#state !== 'loading' || !(thrown instanceof ShoalError)) throw thrown;
       // Generated inputs may have ended it; the model may still be fine with real ones, one at a time.
-      const { executor: second, report } = await pool.start();
+      const { executor: second } = await pool.start();
+      const { signature } = report;
       const reason = `unbatched: generated inputs cannot run it: ${messageOf(thrown)}`;
       return {
         executor: second,
-        finding: { signature: report.signature, verdict: { batched: false, reason }, bytesPerRow: 0, runs: [] },
+        finding: { signature, verdict: { batched: false, reason }, bytesPerRow: 0, runs: [] },
+        served: applySettings(settings, signature, reason),
       };
     }
   }
@@ -382,7 +402,14 @@ export class ModelVersion {
     return new ExecutorPool({
       clock,
       name: this.name,
-      load: { file: this.source.file, provider, device, intraOpThreads: this.#spread.threads },
+      load: {
+        file: this.source.file,
+        provider,
+        device,
+        intraOpThreads: this.#spread.threads,
+        graphOptimization: this.settings.session.graphOptimization,
+        outputs: this.settings.outputs.length === 0 ? undefined : this.settings.outputs.map(({ name }) => name),
+      },
       loadTimeoutMs: config.loadTimeoutMs,
       hangLimits: (batch) => this.#hangLimits(batch.rows, batch.bytes),
       entry: executorEntry,

@@ -4,6 +4,7 @@ import path from 'node:path';
 import type { Clock } from '../clock.ts';
 import { messageOf } from '../errors.ts';
 import { Executor } from '../executor/executor.ts';
+import type { ModelSettings } from './model-settings.ts';
 
 /** Where the models of this server run, and why there. */
 export interface ProviderChoice {
@@ -44,6 +45,26 @@ export async function chooseProvider(setting: string, clock: Clock, entry?: stri
   }
   if (auto) return { provider: 'cpu', device: 0, reason: `CUDA is not available: ${problem}`, problem: undefined };
   return { provider: 'cuda', device, reason: 'as configured', problem: `CUDA does not work here: ${problem}` };
+}
+
+/**
+ * Where one model runs: where all do, unless its configuration says otherwise (`instance_group`).
+ *
+ * @param server settles to the choice for all models; not asked by a model that is for the CPU.
+ */
+export async function chooseForModel(
+  { file, instances }: Pick<ModelSettings, 'file' | 'instances'>,
+  server: () => Promise<ProviderChoice>,
+): Promise<ProviderChoice> {
+  if (instances.provider === 'cpu') {
+    return { provider: 'cpu', device: 0, reason: `KIND_CPU in ${file}`, problem: undefined };
+  }
+  const choice = await server();
+  if (choice.problem !== undefined) return choice;
+  if (choice.provider === 'cuda') return { ...choice, device: instances.device ?? choice.device };
+  if (instances.provider === undefined) return choice;
+  const problem = `${file} has an instance_group of KIND_GPU, but models of this server run on the CPU (${choice.reason})`;
+  return { ...choice, problem };
 }
 
 /** @returns why a session cannot be created on the device; undefined when it can. */

@@ -9,6 +9,8 @@ export interface TensorSpec {
   readonly shape: readonly number[];
   /** The axis along which rows are stacked, as the probe found it; null where the tensor has none. */
   readonly batchAxis: number | null;
+  /** The shape of the same elements in the model file, with as many free dimensions; left out: `shape`. */
+  readonly modelShape?: readonly number[];
 }
 
 /** What a model version takes and gives, in the order of its graph. */
@@ -79,7 +81,7 @@ export function checkInputs(
       // Callers may share an input without rows only when they gave the same value.
       laneKey += `${tensor.shape.join(',')}=${asBuffer(tensor.bytes).toString('latin1')};`;
     }
-    tensors.push(tensor);
+    tensors.push(spec.modelShape === undefined ? tensor : reshape(tensor, spec.shape, spec.modelShape));
     bytes += tensor.bytes.byteLength;
   }
   if (inputs.size > signature.inputs.length) throw unexpectedInput(model, signature, inputs);
@@ -88,6 +90,16 @@ export function checkInputs(
     throw invalid(`the request has ${rows} rows, model '${model}' takes at most ${maxBatchSize} in one request`);
   }
   return { tensors, rows, bytes, laneKey };
+}
+
+/**
+ * A tensor of shape `from` as one of shape `to`: each free dimension of `to` gets the size of the one that stands at
+ * the same place among those of `from`. The bytes are shared.
+ */
+export function reshape(tensor: Tensor, from: readonly number[], to: readonly number[]): Tensor {
+  const sizes = tensor.shape.filter((_, i) => from[i]! < 0);
+  let next = 0;
+  return { ...tensor, shape: to.map((dim) => (dim < 0 ? sizes[next++]! : dim)) };
 }
 
 /**

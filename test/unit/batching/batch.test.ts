@@ -210,4 +210,26 @@ describe('batch', () => {
     const y = rowsOf([1], [2], [3]);
     assert.equal(batch.split(new Map([[0, y]]))[0]![0], y);
   });
+
+  it('gives the model other shapes than callers where its configuration says so', () => {
+    const spec = { datatype: 'INT16', shape: [-1, 1, -1, 6], batchAxis: 0, modelShape: [-1, 3, -1, 2] } as const;
+    const signature: Signature = {
+      batched: true,
+      inputs: [{ name: 'x', ...spec }],
+      outputs: [{ name: 'y', ...spec, shape: [-1, -1, 1, 6] }],
+    };
+    const values = (rows: number, start: number): Tensor =>
+      makeTensor(
+        'INT16',
+        [rows, 1, 2, 6],
+        Int16Array.from({ length: 12 * rows }, (_, i) => start + i),
+      );
+    const batch = batchOf(signature, pending(signature, values(1, 0)), pending(signature, values(2, 100)));
+    assert.deepEqual(batch.inputs()[0]!.shape, [3, 3, 2, 2]);
+    const [one, two] = splitEcho(batch);
+    assertSame(one!, { ...values(1, 0), shape: [1, 2, 1, 6] });
+    assertSame(two!, { ...values(2, 100), shape: [2, 2, 1, 6] });
+    const alone = batchOf(signature, pending(signature, values(2, 7)));
+    assertSame(splitEcho(alone)[0]!, { ...values(2, 7), shape: [2, 2, 1, 6] });
+  });
 });

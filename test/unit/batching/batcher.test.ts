@@ -325,6 +325,20 @@ describe('batcher', () => {
     });
   });
 
+  it('runs requests one by one when runs are not shared, with all their rows', async () => {
+    const { clock, batcher, runners, send } = setUp({ shares: false });
+    const requests = [send(rowsOf([1], [2])), send(rowsOf([3])), send(rowsOf([4], [5], [6]))];
+    await clock.settle();
+    while (runners[0]!.current !== undefined) await runners[0]!.finish();
+    assert.deepEqual(runners[0]!.batches.map(rowsRun), [[1, 2], [3], [4, 5, 6]]);
+    assert.deepEqual(
+      runners[0]!.batches.map(({ reason }) => reason),
+      ['alone', 'alone', 'alone'],
+    );
+    assert.deepEqual(await Promise.all(requests.map(answerOf)), [[[1], [2]], [[3]], [[4], [5], [6]]]);
+    assert.equal(batcher.shares, false);
+  });
+
   describe('the door', () => {
     it('refuses what does not fit into the queue, with a time to come back', async () => {
       const { clock, cost, runners, send, refused } = setUp({ maxQueueRows: 10, maxBatchRows: 4 });

@@ -49,6 +49,7 @@ export function setUp(
   const batcher = new Batcher({
     name: 'fake',
     signature: signatureOf(),
+    shares: true,
     maxBatchRows: 8,
     maxQueueRows: 1000,
     maxQueueRequests: Number.POSITIVE_INFINITY,

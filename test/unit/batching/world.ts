@@ -326,6 +326,7 @@ export class World {
     const batcher = new Batcher({
       name,
       signature: ROW_SIGNATURE,
+      shares: true,
       maxBatchRows,
       maxQueueRows,
       maxQueueRequests: Number.POSITIVE_INFINITY,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { declaredSignature, probe } from '../../../src/executor/probe.ts';
+import { declaredSignature, probe, withShapes } from '../../../src/executor/probe.ts';
 import type { DeclaredTensor } from '../../../src/executor/session.ts';
 import type { Datatype, Tensor } from '../../../src/tensor/tensor.ts';
 import { makeTensor, readTensor } from '../../../src/tensor/typed.ts';
@@ -278,5 +278,52 @@ describe('probe', () => {
       ],
       outputs: [{ name: 'y', datatype: 'FP32', shape: [-1, 2], batchAxis: null }],
     });
+  });
+
+  it('takes the first axis alone where that is said, and refuses outputs that have their rows elsewhere', async () => {
+    const both = model({ x: ['FP32', 'N', 'M'] }, { y: ['FP32', 'N', 'M'] }, ([x]) => [x!]);
+    const { signature } = await probe({ ...both, alongFirst: true });
+    assert.deepEqual([signature.inputs[0]!.batchAxis, signature.outputs[0]!.batchAxis], [0, 0]);
+    // A model that turns its input: rows in the first axis come out in the second.
+    const turned = model({ x: ['FP32', 'N', 1] }, { y: ['FP32', 1, 'N'] }, ([x]) => [
+      fp32(x!.shape.toReversed(), numbers(x)),
+    ]);
+    assert.equal((await probe(turned)).signature.outputs[0]!.batchAxis, 1);
+    assert.equal(
+      (await probe({ ...turned, alongFirst: true })).verdict.reason,
+      "unbatched: output 'y' does not follow the number of rows",
+    );
+  });
+
+  it('generates inputs of the shapes that are known beforehand', async () => {
+    const shapes: number[][] = [];
+    const sized = model(
+      { x: ['FP32', 'N', 'W'], free: ['FP32', 'N', 'V'], none: ['FP32'] },
+      { y: ['FP32', 'N', 'W'] },
+      (all) => {
+        shapes.push(...all.map(({ shape }) => [...shape]));
+        return [all[0]!];
+      },
+    );
+    const inputs = withShapes(sized.inputs, { x: [-1, 7], none: [-1, 5], other: [9] });
+    assert.deepEqual(
+      inputs.map(({ dims }) => dims),
+      [
+        ['N', 7],
+        ['N', 'V'],
+        ['', 5],
+      ],
+    );
+    const { signature } = await probe({ ...sized, inputs });
+    assert.deepEqual(shapes[0], [1, 7]);
+    assert.deepEqual(shapes[2], [1, 5]);
+    assert.deepEqual(
+      signature.inputs.map(({ shape }) => shape),
+      [
+        [-1, 7],
+        [-1, -1],
+        [-1, 5],
+      ],
+    );
   });
 });

@@ -17,6 +17,7 @@ function versionOf(name: string): ModelVersion {
     inflightRequests: 7,
     executors: 2,
     signature: { batched: true, inputs: [], outputs: [] },
+    sharesRuns: true,
     summary: () => ({ provider: 'cpu', loadMs: 250 }),
   };
   return fake as unknown as ModelVersion;

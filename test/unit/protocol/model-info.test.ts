@@ -3,6 +3,9 @@ import { describe, it } from 'node:test';
 import { renderPage } from '../../../src/http/page.ts';
 import { modelConfig } from '../../../src/protocol/model-config.ts';
 import { modelMetadata } from '../../../src/protocol/model-metadata.ts';
+import { settingsOf } from '../../../src/serving/model-config-mapping.ts';
+import { parseConfigJson, parseConfigText } from '../../../src/serving/model-config-message.ts';
+import { DEFAULT_SETTINGS, type ModelSettings } from '../../../src/serving/model-settings.ts';
 import type { ModelSummary, ModelVersion } from '../../../src/serving/model-version.ts';
 import type { Signature, TensorSpec } from '../../../src/tensor/signature.ts';
 
@@ -38,12 +41,18 @@ const summary = (changes: Partial<ModelSummary> = {}): ModelSummary => ({
 });
 
 /** The part of a model version that the replies are made from. */
-const version = (changes: Partial<ModelSummary> = {}): ModelVersion =>
+const version = (
+  changes: Partial<ModelSummary> = {},
+  sharesRuns = true,
+  settings: ModelSettings = DEFAULT_SETTINGS,
+): ModelVersion =>
   ({
     name: 'm',
     version: '3',
     maxBatchSize: 16,
     batchWindowMs: 2.5,
+    sharesRuns,
+    settings,
     summary: () => summary(changes),
   }) as unknown as ModelVersion;
 
@@ -95,7 +104,7 @@ describe('modelConfig', () => {
       outputs: [spec('y', [2, 2], null)],
       batched: false,
     };
-    const config = modelConfig(version(), signature) as Config;
+    const config = modelConfig(version({}, false), signature) as Config;
     assert.equal(config.max_batch_size, 0);
     assert.equal('dynamic_batching' in config, false);
   });
@@ -105,6 +114,118 @@ describe('modelConfig', () => {
     assert.deepEqual([cpu!.kind, cpu!.count, cpu!.gpus], ['KIND_CPU', 2, []]);
     const [gpu] = (modelConfig(version({ provider: 'cuda:3' }), along0) as Config).instance_group;
     assert.deepEqual([gpu!.kind, gpu!.gpus], ['KIND_GPU', [3]]);
+  });
+});
+
+describe('modelConfig of a model with a configuration', () => {
+  const text = `
+    max_batch_size: 16 version_policy { specific { versions: [3, 1] } }
+    input { name: "x" format: FORMAT_NCHW }
+    output { name: "y" dims: [1, 2] reshape { shape: 2 } label_filename: "l.txt" }
+    dynamic_batching {
+      preferred_batch_size: 8 priority_levels: 2 default_priority_level: 2 preserve_ordering: true
+      default_queue_policy { max_queue_size: 7 default_timeout_microseconds: 18000000 }
+      priority_queue_policy { key: 1 value { allow_timeout_override: true } }
+    }
+    optimization { graph { level: 1 } }
+    instance_group { name: "two" kind: KIND_CPU count: 2 }
+    parameters { key: "mine" value { string_value: "kept" } }
+    parameters { key: "empty" value { } }`;
+  const signature: Signature = {
+    inputs: [spec('x', [-1, 4], 0)],
+    outputs: [{ ...spec('y', [-1, 1, 2], 0), modelShape: [-1, 2] }],
+    batched: true,
+  };
+
+  it('has what it says, in the form of its JSON', async () => {
+    const settings = settingsOf(await parseConfigText(text), 'm', 'config.pbtxt', new Map());
+    const config = modelConfig(version({}, true, settings), signature);
+    assert.deepEqual(config, {
+      name: 'm',
+      platform: 'onnxruntime_onnx',
+      backend: 'onnxruntime',
+      version_policy: { specific: { versions: [3, 1] } },
+      max_batch_size: 16,
+      input: [
+        {
+          name: 'x',
+          data_type: 'TYPE_FP32',
+          dims: [4],
+          format: 'FORMAT_NCHW',
+          is_shape_tensor: false,
+          allow_ragged_batch: false,
+          optional: false,
+          is_non_linear_format_io: false,
+        },
+      ],
+      output: [
+        {
+          name: 'y',
+          data_type: 'TYPE_FP32',
+          dims: [1, 2],
+          reshape: { shape: [2] },
+          label_filename: 'l.txt',
+          is_shape_tensor: false,
+          is_non_linear_format_io: false,
+        },
+      ],
+      batch_input: [],
+      batch_output: [],
+      optimization: { graph: { level: 1 } },
+      dynamic_batching: {
+        preferred_batch_size: [8],
+        max_queue_delay_microseconds: 2500,
+        preserve_ordering: true,
+        priority_levels: 2,
+        default_priority_level: 2,
+        default_queue_policy: {
+          timeout_action: 'REJECT',
+          default_timeout_microseconds: 18_000_000,
+          allow_timeout_override: false,
+          max_queue_size: 7,
+        },
+        priority_queue_policy: {
+          1: {
+            timeout_action: 'REJECT',
+            default_timeout_microseconds: 0,
+            allow_timeout_override: true,
+            max_queue_size: 0,
+          },
+        },
+      },
+      instance_group: [
+        {
+          name: 'two',
+          kind: 'KIND_CPU',
+          count: 2,
+          gpus: [],
+          secondary_devices: [],
+          profile: [],
+          passive: false,
+          host_policy: '',
+        },
+      ],
+      default_model_filename: 'model.onnx',
+      cc_model_filenames: {},
+      metric_tags: {},
+      parameters: { mine: { string_value: 'kept' }, empty: { string_value: '' } },
+      model_warmup: [],
+      model_transaction_policy: { decoupled: false },
+    });
+  });
+
+  it('is a config.json that means the same', async () => {
+    const settings = settingsOf(await parseConfigText(text), 'm', 'config.json', new Map());
+    const reply = modelConfig(version({}, true, settings), signature);
+    const again = settingsOf(await parseConfigJson(JSON.stringify(reply)), 'm', 'config.json', new Map());
+    assert.deepEqual(modelConfig(version({}, true, again), signature), reply);
+    assert.deepEqual(again.batching, { ...settings.batching, windowMs: 2.5 });
+    assert.deepEqual(again.versions, settings.versions);
+    // One that was made without a file can be kept as a file, too.
+    const derived = JSON.stringify(modelConfig(version(), along0));
+    assert.deepEqual(settingsOf(await parseConfigJson(derived), 'm', 'config.json', new Map()).versions, {
+      kind: 'all',
+    });
   });
 });
 

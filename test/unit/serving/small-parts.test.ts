@@ -3,7 +3,8 @@ import { describe, it } from 'node:test';
 import { systemClock } from '../../../src/clock.ts';
 import { Backoff } from '../../../src/serving/backoff.ts';
 import { checkTensors } from '../../../src/serving/check-tensors.ts';
-import { chooseProvider } from '../../../src/serving/provider.ts';
+import { DEFAULT_SETTINGS, type InstanceSettings } from '../../../src/serving/model-settings.ts';
+import { chooseForModel, chooseProvider, type ProviderChoice } from '../../../src/serving/provider.ts';
 import { Scaling } from '../../../src/serving/scaling.ts';
 import { spreadOver } from '../../../src/serving/threads.ts';
 import type { Tensor } from '../../../src/tensor/tensor.ts';
@@ -138,6 +139,34 @@ describe('provider', () => {
       device: 0,
       reason: 'as configured',
       problem: undefined,
+    });
+  });
+
+  describe('of one model', () => {
+    const cuda: ProviderChoice = { provider: 'cuda', device: 1, reason: 'as configured', problem: undefined };
+    const cpu: ProviderChoice = { provider: 'cpu', device: 0, reason: 'no library', problem: undefined };
+    const choose = (instances: Partial<InstanceSettings>, server: ProviderChoice): Promise<ProviderChoice> =>
+      chooseForModel(
+        { file: 'config.json', instances: { ...DEFAULT_SETTINGS.instances, ...instances } },
+        async () => server,
+      );
+
+    it("is the server's unless a configuration says otherwise", async () => {
+      assert.deepEqual(await choose({}, cuda), cuda);
+      assert.deepEqual(await choose({ device: 3 }, cuda), { ...cuda, device: 3 });
+      assert.deepEqual(await choose({ device: 3 }, cpu), cpu, 'KIND_AUTO takes the CPU where there is no GPU');
+      assert.deepEqual(await choose({ provider: 'cuda' }, cuda), cuda);
+    });
+
+    it('is the CPU for KIND_CPU, and a problem for KIND_GPU where there is none', async () => {
+      const { provider, reason, problem } = await choose({ provider: 'cpu' }, cuda);
+      assert.deepEqual([provider, reason, problem], ['cpu', 'KIND_CPU in config.json', undefined]);
+      assert.equal(
+        (await choose({ provider: 'cuda' }, cpu)).problem,
+        'config.json has an instance_group of KIND_GPU, but models of this server run on the CPU (no library)',
+      );
+      const broken = { ...cuda, problem: 'no driver' };
+      assert.equal((await choose({ provider: 'cuda' }, broken)).problem, 'no driver');
     });
   });
 });

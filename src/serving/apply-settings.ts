@@ -1,0 +1,174 @@
+import type { ProbeRequest } from '../executor/messages.ts';
+import { isBatchedAlongFirst, type Signature, type TensorSpec } from '../tensor/signature.ts';
+import { formatShape } from '../tensor/tensor.ts';
+import type { ModelSettings, TensorSettings } from './model-settings.ts';
+
+/** What callers are offered, once the configuration has been laid over the model file and the probe's finding. */
+export interface Served {
+  readonly signature: Signature;
+  /** Whether requests share runs. Without it they may still have several rows each. */
+  readonly shares: boolean;
+  /** One sentence for people: whether requests share runs, and why. */
+  readonly reason: string;
+}
+
+/**
+ * Checks a configuration against what the model file declares.
+ *
+ * @param declared the file's inputs and outputs, all of them.
+ * @returns what the probe is to take as given.
+ * @throws {Error} that names what the configuration says and what the file has.
+ */
+export function planProbe(settings: ModelSettings, declared: Signature): ProbeRequest {
+  const { inputs, outputs } = settings;
+  const shapes: Record<string, readonly number[]> = {};
+  checkList(settings, 'input', inputs, declared.inputs);
+  checkList(settings, 'output', outputs, declared.outputs);
+  for (const [kind, given, specs] of [
+    ['input', inputs, declared.inputs],
+    ['output', outputs, servedOutputs(settings, declared.outputs)],
+  ] as const) {
+    for (const spec of specs) {
+      const own = given.find(({ name }) => name === spec.name);
+      checkFirstAxis(settings, kind, spec);
+      const shape = modelShape(settings, own);
+      if (shape === undefined) continue;
+      checkShape(settings, `${kind} '${spec.name}'`, shape, spec.shape);
+      shapes[spec.name] = shape;
+    }
+  }
+  return { shapes, alongFirst: stacksFirst(settings) };
+}
+
+/**
+ * What is served of a model.
+ *
+ * @param found the signature with the axes that the probe found, or as declared.
+ * @param reason what the probe says of it.
+ */
+export function applySettings(settings: ModelSettings, found: Signature, reason: string): Served {
+  const { file, maxBatchSize, insistsOnBatching } = settings;
+  const outputs = servedOutputs(settings, found.outputs);
+  const served = (batchAxis: 'found' | 0 | null): Signature => ({
+    inputs: found.inputs.map((spec) => applyTo(settings, settings.inputs, spec, batchAxis)),
+    outputs: outputs.map((spec) => applyTo(settings, settings.outputs, spec, batchAxis)),
+    batched: batchAxis === 'found' ? found.batched : batchAxis === 0,
+  });
+  if (stacksFirst(settings)) {
+    const shares = found.batched || insistsOnBatching;
+    const limit = `${file} has max_batch_size ${maxBatchSize}`;
+    return {
+      signature: served(0),
+      shares,
+      reason: found.batched
+        ? reason
+        : shares
+          ? `batched: dynamic_batching in ${file} insists on it, although the probe says: ${withoutVerdict(reason)}`
+          : `${reason} (${limit}: a request may have as many rows; dynamic_batching there would insist on batching)`,
+    };
+  }
+  if (!found.batched) return { signature: served(null), shares: false, reason };
+  if ([...settings.inputs, ...settings.outputs].some(({ reshape }) => reshape !== undefined)) {
+    const why = `unbatched: ${file} reshapes tensors without a max_batch_size from 1`;
+    return { signature: served(null), shares: false, reason: why };
+  }
+  if (maxBatchSize === 0 && isBatchedAlongFirst(found)) {
+    return { signature: served(null), shares: false, reason: `unbatched: max_batch_size is 0 in ${file}` };
+  }
+  return { signature: served('found'), shares: true, reason };
+}
+
+/** Whether callers' shapes have the rows as their first dimension, which `dims` then leave out. */
+function stacksFirst({ maxBatchSize }: ModelSettings): boolean {
+  return maxBatchSize !== undefined && maxBatchSize > 0;
+}
+
+function servedOutputs({ outputs }: ModelSettings, specs: readonly TensorSpec[]): readonly TensorSpec[] {
+  return outputs.length === 0 ? specs : specs.filter((spec) => outputs.some(({ name }) => name === spec.name));
+}
+
+function checkList(
+  { file }: ModelSettings,
+  kind: 'input' | 'output',
+  given: readonly TensorSettings[],
+  specs: readonly TensorSpec[],
+): void {
+  for (const { name, dataType } of given) {
+    const spec = specs.find((one) => one.name === name);
+    if (spec === undefined) {
+      const known = specs.map((one) => `'${one.name}'`).join(', ');
+      throw new Error(`${file} has ${kind} '${name}', the model file has ${known || 'none'}`);
+    }
+    if (dataType !== undefined && dataType !== tritonType(spec)) {
+      throw new Error(`${file} has ${kind} '${name}' as ${dataType}, the model file as ${tritonType(spec)}`);
+    }
+  }
+}
+
+/** Triton's name of a tensor's datatype. */
+export function tritonType({ datatype }: Pick<TensorSpec, 'datatype'>): string {
+  return `TYPE_${datatype === 'BYTES' ? 'STRING' : datatype}`;
+}
+
+/** A file that has a first dimension of fixed size cannot stack rows along it. */
+function checkFirstAxis(settings: ModelSettings, kind: string, { name, shape }: TensorSpec): void {
+  // A file that declares no shape looks like a scalar; it is taken at the configuration's word.
+  const isScalar = shape.length === 0 && modelShape(settings, find(settings, kind, name)) === undefined;
+  if (!stacksFirst(settings) || !(isScalar || shape[0]! >= 0)) return;
+  throw new Error(
+    `${settings.file} has max_batch_size ${settings.maxBatchSize}, for which the first dimension of every tensor counts rows; ${kind} '${name}' has shape ${formatShape(shape)} in the model file (max_batch_size 0 would leave the shapes as they are)`,
+  );
+}
+
+function find({ inputs, outputs }: ModelSettings, kind: string, name: string): TensorSettings | undefined {
+  return (kind === 'input' ? inputs : outputs).find((one) => one.name === name);
+}
+
+/** The full shape that a configuration gives a tensor in the model file; undefined when it gives none. */
+function modelShape(settings: ModelSettings, own: TensorSettings | undefined): readonly number[] | undefined {
+  if (own === undefined || (own.dims.length === 0 && own.reshape === undefined)) return undefined;
+  const shape = own.reshape ?? own.dims;
+  return stacksFirst(settings) ? [-1, ...shape] : shape;
+}
+
+function checkShape(
+  { file }: ModelSettings,
+  what: string,
+  shape: readonly number[],
+  declared: readonly number[],
+): void {
+  if (declared.length === 0) return;
+  const fits = shape.length === declared.length && shape.every((dim, i) => declared[i]! < 0 || declared[i] === dim);
+  if (!fits) {
+    throw new Error(
+      `${file} gives ${what} the shape ${formatShape(shape)}, the model file has ${formatShape(declared)}`,
+    );
+  }
+}
+
+function applyTo(
+  settings: ModelSettings,
+  given: readonly TensorSettings[],
+  spec: TensorSpec,
+  axis: 'found' | 0 | null,
+): TensorSpec {
+  const own = given.find(({ name }) => name === spec.name);
+  const model = modelShape(settings, own);
+  const batchAxis = axis === 'found' ? spec.batchAxis : axis;
+  const shape =
+    model === undefined || spec.shape.length === 0
+      ? (model ?? spec.shape)
+      : spec.shape.map((dim, i) => fix(dim, model[i]));
+  if (own?.reshape === undefined) return { ...spec, shape, batchAxis };
+  const callers = stacksFirst(settings) ? [-1, ...own.dims] : own.dims;
+  return { ...spec, shape: callers, batchAxis, modelShape: shape };
+}
+
+function fix(dim: number, given: number | undefined): number {
+  return dim < 0 ? (given ?? dim) : dim;
+}
+
+/** `unbatched: rows influence each other` → `rows influence each other`. */
+function withoutVerdict(reason: string): string {
+  return reason.replace(/^\w+: /, '');
+}
