@@ -10,6 +10,8 @@ export type ValueKind =
   | { readonly kind: 'duration'; readonly min: string; readonly max: string; readonly bareUnit: DurationUnit }
   | { readonly kind: 'text'; readonly pattern: string; readonly allowed: string }
   | { readonly kind: 'choice'; readonly choices: readonly string[] }
+  /** Texts; as one text they are separated by commas. A flag may be given several times. */
+  | { readonly kind: 'list'; readonly pattern: string; readonly allowed: string }
   | { readonly kind: 'switch' };
 
 /** Units of durations. */
@@ -40,10 +42,10 @@ const ON = ['true', 'on', 'yes', '1'];
 const OFF = ['false', 'off', 'no', '0'];
 
 /**
- * The value of `raw`: a number of bytes for sizes, of milliseconds for durations, otherwise a number, a text or a
- * boolean; undefined when `raw` is not allowed, see {@link describeAllowed}.
+ * The value of `raw`: a number of bytes for sizes, of milliseconds for durations, texts for lists, otherwise a number,
+ * a text or a boolean; undefined when `raw` is not allowed, see {@link describeAllowed}.
  */
-export function parseValue(kind: ValueKind, raw: unknown): number | string | boolean | undefined {
+export function parseValue(kind: ValueKind, raw: unknown): number | string | boolean | readonly string[] | undefined {
   switch (kind.kind) {
     case 'count': {
       const count = typeof raw === 'string' && /^\d{1,15}$/.test(raw.trim()) ? Number(raw) : raw;
@@ -64,6 +66,8 @@ export function parseValue(kind: ValueKind, raw: unknown): number | string | boo
       return typeof raw === 'string' && new RegExp(`^(?:${kind.pattern})$`, 'u').test(raw) ? raw : undefined;
     case 'choice':
       return typeof raw === 'string' && kind.choices.includes(raw) ? raw : undefined;
+    case 'list':
+      return parseList(raw, new RegExp(`^(?:${kind.pattern})$`, 'u'));
     case 'switch':
       if (typeof raw === 'boolean') return raw;
       if (typeof raw !== 'string') return undefined;
@@ -81,6 +85,7 @@ export function describeAllowed(kind: ValueKind): string {
     case 'duration':
       return `a duration from ${kind.min} to ${kind.max}, such as 500ms, 30s or 2m; a bare number means ${UNIT_NAMES[kind.bareUnit]}`;
     case 'text':
+    case 'list':
       return kind.allowed;
     case 'choice':
       return `one of ${kind.choices.join(', ')}`;
@@ -107,6 +112,13 @@ export function summarizeAllowed(kind: ValueKind): string {
 /** The name of a duration's unit in full: `seconds`. */
 export function unitName(unit: DurationUnit): string {
   return UNIT_NAMES[unit];
+}
+
+function parseList(raw: unknown, pattern: RegExp): readonly string[] | undefined {
+  const items: unknown[] | undefined =
+    typeof raw === 'string' ? raw.split(',').map((item) => item.trim()) : Array.isArray(raw) ? raw : undefined;
+  const isText = (item: unknown): item is string => typeof item === 'string' && pattern.test(item);
+  return items?.every(isText) ? [...new Set(items)] : undefined;
 }
 
 function parseSize(raw: unknown): number | undefined {

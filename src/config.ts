@@ -27,6 +27,23 @@ export const OPTIONS = {
     default: true,
     help: 'off: ready as soon as the server is up, not only while every model present has a ready version',
   },
+  modelControlMode: {
+    group: 'Models',
+    kind: 'choice',
+    choices: ['none', 'explicit'],
+    default: 'none',
+    placeholder: 'mode',
+    help: 'which models are served: all in the folder (none), or those named by --load-model and by load requests (explicit)',
+  },
+  loadModel: {
+    group: 'Models',
+    kind: 'list',
+    pattern: '[^\\0/]+',
+    allowed: "names of models, or '*' for all",
+    default: [],
+    placeholder: 'name',
+    help: 'with --model-control-mode explicit, a model to load at the start; may be given several times; * for all',
+  },
   loadTimeout: {
     group: 'Models',
     kind: 'duration',
@@ -197,9 +214,15 @@ type InputOf<O extends ValueKind> = O['kind'] extends 'count'
       ? C
       : O['kind'] extends 'switch'
         ? boolean
-        : string;
+        : O['kind'] extends 'list'
+          ? readonly string[] | string
+          : string;
 
-type ResolvedOf<O extends ValueKind> = O['kind'] extends 'size' | 'duration' ? number : InputOf<O>;
+type ResolvedOf<O extends ValueKind> = O['kind'] extends 'size' | 'duration'
+  ? number
+  : O['kind'] extends 'list'
+    ? readonly string[]
+    : InputOf<O>;
 
 type ResolvedKey<K extends OptionKey> = Table[K]['kind'] extends 'duration'
   ? `${K}Ms`
@@ -214,7 +237,7 @@ type Resolved = { readonly [K in OptionKey as ResolvedKey<K>]: ResolvedOf<Table[
 /**
  * Options as a program gives them; everything that is left out or undefined has its default.
  * Sizes are `'64MiB'` or bytes; durations are `'500ms'`, `'30s'`, `'2m'` or a number, which means milliseconds for
- * `batchWindow` and seconds for all others.
+ * `batchWindow` and seconds for all others; lists are arrays, or one text with commas.
  */
 export type ConfigInput = { readonly [K in OptionKey]?: InputOf<Table[K]> | undefined };
 
@@ -237,7 +260,7 @@ export type Option = ValueKind & {
   readonly variable: string;
   /** Heading under which the help shows it. */
   readonly group: string;
-  readonly default: number | string | boolean;
+  readonly default: number | string | boolean | readonly string[];
   /** What the help calls the value: `<address>`. */
   readonly placeholder?: string;
   /** An argument of the command line, not a flag. */
@@ -270,6 +293,12 @@ export interface ConfigSource {
   readonly values: Readonly<Record<string, unknown>>;
   /** What messages call an option that came from here. */
   readonly nameOf: (option: Option) => string;
+}
+
+/** The default of an option in words. */
+export function formatDefault({ kind, default: value }: Option): string {
+  if (kind === 'switch') return value === true ? 'on' : 'off';
+  return kind === 'list' && Array.isArray(value) && value.length === 0 ? 'no model' : String(value);
 }
 
 // Lets a program hand a Config on where a ConfigInput is asked for, without reading it twice.
@@ -322,6 +351,11 @@ export function resolveSources(sources: readonly ConfigSource[], coresGranted: n
     // A run needs a core token per thread, so it could never start.
     const whose = typeof given === 'number' ? `given as ${names.get('cores')}` : 'granted to this process';
     throw new ConfigError(names.get('intraOpThreads')!, threads, `'auto' or at most ${cores}, the cores ${whose}`);
+  }
+  const loadModel = values.get('loadModel');
+  if (Array.isArray(loadModel) && loadModel.length > 0 && values.get('modelControlMode') !== 'explicit') {
+    const text = `${names.get('loadModel')} needs --model-control-mode explicit; without it all models are loaded`;
+    throw new ConfigError(names.get('loadModel')!, loadModel, 'no value', text);
   }
   const port = values.get('port');
   const metricsPort = values.get('metricsPort');

@@ -5,6 +5,7 @@
  */
 export type ErrorCode =
   | 'INVALID_REQUEST'
+  | 'LOAD_FAILED'
   | 'CROSS_ORIGIN'
   | 'NOT_FOUND'
   | 'MODEL_NOT_FOUND'
@@ -22,11 +23,13 @@ export type ErrorCode =
   | 'MODEL_NOT_READY'
   | 'EXECUTOR_LOST'
   | 'SHUTTING_DOWN'
+  | 'CONTROL_DISABLED'
   | 'DEADLINE_EXCEEDED';
 
 /** The one table from code to HTTP status. A new code does not compile until it stands here. */
 export const STATUS: Readonly<Record<ErrorCode, number>> = {
   INVALID_REQUEST: 400,
+  LOAD_FAILED: 400,
   CROSS_ORIGIN: 403,
   NOT_FOUND: 404,
   MODEL_NOT_FOUND: 404,
@@ -45,6 +48,7 @@ export const STATUS: Readonly<Record<ErrorCode, number>> = {
   MODEL_NOT_READY: 503,
   EXECUTOR_LOST: 503,
   SHUTTING_DOWN: 503,
+  CONTROL_DISABLED: 503,
   DEADLINE_EXCEEDED: 504,
 };
 

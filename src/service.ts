@@ -10,10 +10,12 @@ import { addRoutes, addUnknownPaths } from './http/app.ts';
 import type { HttpParts } from './http/parts.ts';
 import { createLogger, type Logger } from './logging.ts';
 import { type BuildInfo, ServerMetrics } from './metrics/server-metrics.ts';
+import { type ControlParameters, findStartSources, ModelControl } from './serving/model-control.ts';
 import type { InferOptions, ModelSummary } from './serving/model-version.ts';
 import { chooseProvider, type ProviderChoice } from './serving/provider.ts';
 import { ModelRegistry } from './serving/registry.ts';
-import { scanRepository } from './serving/repository.ts';
+import type { ModelSource } from './serving/repository.ts';
+import type { IndexEntry } from './serving/served-model.ts';
 import type { Tensor } from './tensor/tensor.ts';
 
 /** What a service may be given besides its configuration. */
@@ -51,6 +53,7 @@ export class Service {
   readonly config: Config;
   readonly logger: Logger;
   readonly registry: ModelRegistry;
+  readonly control: ModelControl;
   readonly metrics: ServerMetrics;
   readonly build: BuildInfo;
   readonly clock: Clock;
@@ -59,12 +62,7 @@ export class Service {
   #closesConnections = false;
   #drained: Promise<void> | undefined;
 
-  private constructor(
-    config: Config,
-    logger: Logger,
-    deps: ServiceDeps,
-    sources: Awaited<ReturnType<typeof scanRepository>>,
-  ) {
+  private constructor(config: Config, logger: Logger, deps: ServiceDeps, sources: readonly ModelSource[]) {
     this.config = config;
     this.logger = logger;
     this.clock = deps.clock ?? systemClock;
@@ -84,9 +82,12 @@ export class Service {
         return provider;
       },
       eventsFor: (version) => this.metrics.metersFor(version),
+      placed: (version) => this.metrics.placed(version),
+      released: (version) => this.metrics.released(version),
       executorEntry: deps.executorEntry,
       hangFloorMs: deps.hangFloorMs,
     });
+    this.control = new ModelControl(this.registry, config);
     this.#loaded = this.registry.load();
   }
 
@@ -97,7 +98,7 @@ export class Service {
    */
   static async create(options: ConfigInput | Config = {}, deps: ServiceDeps = {}): Promise<Service> {
     const config = resolveConfig(options);
-    const sources = await scanRepository(config.models);
+    const sources = await findStartSources(config);
     return new Service(config, deps.logger ?? createLogger(config), deps, sources);
   }
 
@@ -108,6 +109,21 @@ export class Service {
 
   summary(): ModelSummary[] {
     return this.registry.summary();
+  }
+
+  /** See {@link ModelControl.load}. */
+  load(model: string, parameters?: ControlParameters): Promise<void> {
+    return this.control.load(model, parameters);
+  }
+
+  /** See {@link ModelControl.unload}. */
+  unload(model: string): Promise<void> {
+    return this.control.unload(model);
+  }
+
+  /** See {@link ModelRegistry.index}. */
+  index(readyOnly = false): Promise<IndexEntry[]> {
+    return this.registry.index(readyOnly);
   }
 
   /** Why the server is not ready; undefined when it is. */
@@ -156,11 +172,12 @@ export class Service {
 
   /** @internal */
   httpParts(): HttpParts {
-    const { config, clock, registry, metrics, build, logger } = this;
+    const { config, clock, registry, control, metrics, build, logger } = this;
     return {
       config,
       clock,
       registry,
+      control,
       metrics,
       build,
       logger,
@@ -172,6 +189,7 @@ export class Service {
   /** Says "not ready" from now on, and goes on serving. */
   startDraining(): void {
     this.#draining = true;
+    this.control.stop();
   }
 
   /** Has every further answer close its connection. */
@@ -185,7 +203,7 @@ export class Service {
    * @param timeoutMs the longest that may take; default the drain timeout.
    */
   drain(timeoutMs: number = this.config.drainTimeoutMs): Promise<void> {
-    this.#draining = true;
+    this.startDraining();
     this.#drained ??= this.#finish(timeoutMs);
     return this.#drained;
   }

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Command, type CommanderError, Option as Flag } from 'commander';
-import { CONFIG_FILE_OPTION, type Config, OPTION_LIST, type Option, type OptionKey } from '../config.ts';
+import { CONFIG_FILE_OPTION, type Config, formatDefault, OPTION_LIST, type Option, type OptionKey } from '../config.ts';
 import { ConfigError, nearest } from '../config-error.ts';
 import { unitName, type ValueKind } from '../config-values.ts';
 import { EXIT, type Host } from './host.ts';
@@ -183,7 +183,10 @@ function addOptions(command: Command, options: readonly Option[]): Command {
   for (const option of [...options, CONFIG_FILE_OPTION]) {
     if (option.positional === true) continue;
     const value = option.kind === 'switch' ? '' : ` <${option.placeholder ?? placeholderOf(option)}>`;
-    command.addOption(new Flag(`${option.flag}${value}`, describe(option)).helpGroup(`${option.group}:`));
+    const flag = new Flag(`${option.flag}${value}`, describe(option)).helpGroup(`${option.group}:`);
+    // Commander collects what is given several times only with a parser of one's own.
+    if (option.kind === 'list') flag.argParser((item, before: string[] | undefined) => [...(before ?? []), item]);
+    command.addOption(flag);
     // Lets a flag win over a variable that turns the switch off.
     if (option.flag.startsWith('--no-')) command.addOption(new Flag(option.flag.replace('--no-', '--')).hideHelp());
   }
@@ -198,8 +201,7 @@ function pick(keys: readonly OptionKey[]): Option[] {
 function describe(option: Option): string {
   const bare = option.kind === 'duration' ? `; bare number: ${unitName(option.bareUnit)}` : '';
   const choices = option.kind === 'choice' ? `: ${option.choices.join(', ')}` : '';
-  const fallback = option.kind === 'switch' ? (option.default === true ? 'on' : 'off') : option.default;
-  return `${option.help}${choices} (default ${fallback}${bare}; ${option.variable})`;
+  return `${option.help}${choices} (default ${formatDefault(option)}${bare}; ${option.variable})`;
 }
 
 function placeholderOf(kind: ValueKind): string {
@@ -215,10 +217,11 @@ function placeholderOf(kind: ValueKind): string {
 }
 
 function flagsOf(command: Command): FlagValues {
-  const flags: Record<string, string | boolean | undefined> = {};
+  const flags: Record<string, string | boolean | readonly string[] | undefined> = {};
   for (const [key, value] of Object.entries(command.opts<Record<string, unknown>>())) {
     const isGiven = command.getOptionValueSource(key) === 'cli';
-    if (isGiven && (typeof value === 'string' || typeof value === 'boolean')) flags[key] = value;
+    if (isGiven && (typeof value === 'string' || typeof value === 'boolean' || Array.isArray(value)))
+      flags[key] = value;
   }
   return flags;
 }

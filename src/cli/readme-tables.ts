@@ -1,4 +1,4 @@
-import { CONFIG_FILE_OPTION, OPTION_LIST, type Option } from '../config.ts';
+import { CONFIG_FILE_OPTION, formatDefault, OPTION_LIST, type Option } from '../config.ts';
 import { summarizeAllowed } from '../config-values.ts';
 import { STATUS } from '../errors.ts';
 import { ERROR_HELP } from '../protocol/error-help.ts';
@@ -15,7 +15,7 @@ export function optionsTable(): string {
     `\`${option.flag}\``,
     `\`${option.variable}\``,
     option === CONFIG_FILE_OPTION ? '' : `\`${option.key}\``,
-    formatDefault(option),
+    showDefault(option),
     summarizeAllowed(option),
     option.help,
   ]);
@@ -50,9 +50,9 @@ export function replaceBlock(text: string, name: string, block: string): string 
   return `${text.slice(0, start)}\n${block}\n${text.slice(end)}`;
 }
 
-function formatDefault(option: Option): string {
-  if (option.kind === 'switch') return option.default === true ? 'on' : 'off';
-  return option === CONFIG_FILE_OPTION ? String(option.default) : `\`${option.default}\``;
+function showDefault(option: Option): string {
+  const text = formatDefault(option);
+  return option === CONFIG_FILE_OPTION || option.kind === 'switch' || option.kind === 'list' ? text : `\`${text}\``;
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {

@@ -12,7 +12,7 @@ import { ConfigError, unknownOption } from '../config-error.ts';
 import { messageOf } from '../errors.ts';
 
 /** Values of the command line by key, undefined where not given; `config` is the configuration file. */
-export type FlagValues = Readonly<Record<string, string | boolean | undefined>>;
+export type FlagValues = Readonly<Record<string, string | boolean | readonly string[] | undefined>>;
 
 const DEFAULT_FILE = 'shoal.config.json';
 

@@ -6,6 +6,7 @@ import { addOpenApiRoutes } from './openapi/routes.ts';
 import { renderPage } from './page.ts';
 import { type HttpParts, NOTED, type Noted, notedOf } from './parts.ts';
 import { handleError, sendJson } from './replies.ts';
+import { addRepositoryRoutes } from './repository.ts';
 import { refuseHead } from './request-head.ts';
 import { Routes } from './routes.ts';
 import { addUnimplementedRoutes } from './unimplemented.ts';
@@ -50,6 +51,7 @@ export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
 
   const routes = new Routes(app);
   addV2Routes(routes, parts);
+  addRepositoryRoutes(routes, parts);
   addV1Routes(routes, parts);
   addUnimplementedRoutes(routes);
   addOpenApiRoutes(routes, parts);

@@ -43,7 +43,7 @@ export interface Dialect<Call> {
 export class InferExchange<Call> {
   readonly #dialect: Dialect<Call>;
   readonly #parts: HttpParts;
-  readonly #model: ModelVersion;
+  #model: ModelVersion;
   readonly #request: FastifyRequest;
   readonly #reply: FastifyReply;
   readonly #receivedMs: number;
@@ -80,6 +80,11 @@ export class InferExchange<Call> {
 
   #submit(call: Call): void {
     this.#call = call;
+    if (this.#model.state !== 'ready') {
+      // While the body arrived, another may have taken its place.
+      const { version } = this.#request.params as { readonly version?: string };
+      this.#model = this.#parts.registry.get(this.#model.name, version);
+    }
     const { inputs, outputs, queueTimeoutMs } = this.#dialect.plan(call, this.#model);
     this.#pending = this.#model.submit(inputs, { receivedMs: this.#receivedMs, outputs, queueTimeoutMs });
     watchLeaver(this.#request.raw, this);

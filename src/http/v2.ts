@@ -68,7 +68,7 @@ export function addV2Routes(routes: Routes, parts: HttpParts): void {
 
 function signatureOf(model: ModelVersion): Signature {
   const { signature } = model;
-  if (signature === undefined) throw model.notReady();
+  if (signature === undefined || model.state === 'unloaded') throw model.notReady();
   return signature;
 }
 

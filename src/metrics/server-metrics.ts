@@ -26,7 +26,7 @@ export interface BuildInfo {
 /** All metrics of a server, on a registry of their own. Labels are bounded: models and versions on disk, fixed words. */
 export class ServerMetrics {
   readonly registry: Registry = new Registry();
-  readonly #meters: Map<ModelVersion, VersionMeters> = new Map();
+  readonly #meters: Map<string, VersionMeters> = new Map();
   readonly #loopDelay: HotHistogram = new HotHistogram(SECONDS);
   readonly #loopTimer: NodeJS.Timeout;
   readonly #triton: boolean;
@@ -56,16 +56,32 @@ export class ServerMetrics {
     }
   }
 
-  /** The counters of a version, which appear in the metrics from now on. */
+  /**
+   * The counters of a version, which appear in the metrics from now on. One that is to take another's place goes on
+   * with that one's, so that they do not begin again from 0 and what is still running on the old one is counted.
+   */
   metersFor(version: ModelVersion): VersionMeters {
-    const meters = new VersionMeters(version, this.#triton ? FIRST_RESPONSE_MS : undefined);
-    this.#meters.set(version, meters);
+    let meters = this.#meters.get(keyOf(version));
+    if (meters === undefined) {
+      meters = new VersionMeters(version, this.#triton ? FIRST_RESPONSE_MS : undefined);
+      this.#meters.set(keyOf(version), meters);
+    }
     return meters;
   }
 
-  /** The counters of a version that has been given some by {@link ServerMetrics.metersFor}. */
+  /** Has the metrics show this version's state from now on, no more that of the version whose place it took. */
+  placed(version: ModelVersion): void {
+    this.metersFor(version).version = version;
+  }
+
+  /** Takes a version that is gone out of the metrics, unless another has taken its place. */
+  released(version: ModelVersion): void {
+    if (this.#meters.get(keyOf(version))?.version === version) this.#meters.delete(keyOf(version));
+  }
+
+  /** The counters of a version that has been given some by {@link ServerMetrics.metersFor} and is not gone. */
   metersOf(version: ModelVersion): VersionMeters {
-    return this.#meters.get(version)!;
+    return this.#meters.get(keyOf(version))!;
   }
 
   close(): void {
@@ -240,4 +256,9 @@ export class ServerMetrics {
     for (const meters of this.#meters.values())
       visit({ model: meters.version.name, version: meters.version.version }, meters);
   }
+}
+
+/** What tells a version's counters apart from all others'. A name has no slash. */
+function keyOf({ name, version }: ModelVersion): string {
+  return `${name}/${version}`;
 }

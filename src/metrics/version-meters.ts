@@ -92,7 +92,8 @@ export interface SizeTally {
 
 /** The counters of one model version. Written on the hot path, read when someone looks. */
 export class VersionMeters implements VersionEvents {
-  readonly version: ModelVersion;
+  /** The version whose state is shown beside the counters. */
+  version: ModelVersion;
   readonly duration: HotHistogram = new HotHistogram(SECONDS);
   readonly stages: Readonly<Record<Stage, HotHistogram>>;
   readonly batchRows: HotHistogram = new HotHistogram(SIZES);

@@ -7,6 +7,8 @@ import type { ErrorCode } from '../errors.ts';
 export const ERROR_HELP: Readonly<Record<ErrorCode, string>> = {
   INVALID_REQUEST:
     'The request is malformed, or a name, datatype, shape, count or value does not fit the model. The message names the field, what came and what was expected. Sending it again will not help.',
+  LOAD_FAILED:
+    'A model that was to be loaded by a request could not be; the message says why. What served before goes on serving.',
   CROSS_ORIGIN: 'A page of another origin sent the request from a browser; that is refused by default.',
   NOT_FOUND: 'There is nothing at this path.',
   MODEL_NOT_FOUND: 'No model of this name, or no such version of it.',
@@ -22,8 +24,10 @@ export const ERROR_HELP: Readonly<Record<ErrorCode, string>> = {
   INFERENCE_FAILED: 'ONNX Runtime could not run this request; the others of its batch were answered.',
   INTERNAL: 'A fault of the server. The log has the details.',
   UNIMPLEMENTED: 'The protocol has this, Shoal does not; what it has is among the `extensions` of `GET /v2`.',
-  MODEL_NOT_READY: 'The model is known but loading, draining or failed; the message says which and why.',
+  MODEL_NOT_READY: 'The model is known but loading, draining, unloaded or failed; the message says which and why.',
   EXECUTOR_LOST: 'The process that ran this request died, and died again on the one retry.',
   SHUTTING_DOWN: 'The server is draining and takes nothing new.',
+  CONTROL_DISABLED:
+    'Models are loaded and unloaded by requests only with `--model-control-mode explicit`, which is not set.',
   DEADLINE_EXCEEDED: 'The time the request may take passed while it waited or ran.',
 };

@@ -3,6 +3,8 @@ export const EXTENSIONS: readonly string[] = [
   'binary_tensor_data',
   'classification',
   'model_configuration',
+  'model_repository',
+  'model_repository(unload_dependents)',
   'parameters',
   'statistics',
 ];

@@ -35,6 +35,8 @@ export async function inspectModels(path: string, config: Config): Promise<Model
       return provider;
     },
     eventsFor: () => NO_EVENTS,
+    placed: () => {},
+    released: () => {},
   };
   const summaries: ModelSummary[] = [];
   for (const source of sources) {

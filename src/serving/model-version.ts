@@ -57,7 +57,12 @@ export interface ServingContext {
   readonly memoryBytes: number;
   /** Settles once for all models: they run on the same provider. */
   readonly provider: () => Promise<ProviderChoice>;
+  /** Called when a version is made. */
   readonly eventsFor: (version: ModelVersion) => VersionEvents;
+  /** A version is the one that requests for its number go to from now on. */
+  readonly placed: (version: ModelVersion) => void;
+  /** A version is gone for good. */
+  readonly released: (version: ModelVersion) => void;
   /** Where the executor's program is, if not beside this one. */
   readonly executorEntry?: string | undefined;
   /** CPU time after which a run may count as hung at the earliest; 10 s unless tests have less patience. */
@@ -87,7 +92,7 @@ export interface ModelSummary {
   readonly name: string;
   readonly version: string;
   readonly state: ModelState;
-  /** Why it is failed. */
+  /** Why it is failed; `unloaded` when it was unloaded while the server goes on. */
   readonly reason: string | undefined;
   readonly provider: string;
   /** Why it runs there. */
@@ -104,6 +109,9 @@ export interface ModelSummary {
   readonly fileBytes: number;
   readonly loadMs: number | undefined;
 }
+
+/** The reason of a version that was unloaded, as Triton gives it. */
+const UNLOADED = 'unloaded';
 
 /** A batch may use this share of the memory granted. */
 const MEMORY_SHARE = 0.25;
@@ -138,6 +146,8 @@ export class ModelVersion {
   #maxBatchSize = 1;
   #loadMs: number | undefined;
   #pool: ExecutorPool | undefined;
+  #loaded: Promise<void> | undefined;
+  #drained: Promise<void> | undefined;
 
   constructor(source: ModelSource, context: ServingContext) {
     this.source = source;
@@ -236,8 +246,13 @@ export class ModelVersion {
     };
   }
 
-  /** Loads and probes the model; afterwards it is ready or failed. Never rejects. */
-  async load(): Promise<void> {
+  /** Loads and probes the model; afterwards it is ready or failed. Never rejects; repeated calls join the first. */
+  load(): Promise<void> {
+    this.#loaded ??= this.#load();
+    return this.#loaded;
+  }
+
+  async #load(): Promise<void> {
     if (this.#state !== 'loading') return;
     const { clock, config, log } = this.#context;
     const start = clock.now();
@@ -245,6 +260,7 @@ export class ModelVersion {
       if (this.source.problem !== undefined) throw new Error(this.source.problem);
       this.#provider = await chooseForModel(this.settings, this.#context.provider);
       if (this.#provider.problem !== undefined) throw new Error(this.#provider.problem);
+      if ((this.#state as ModelState) !== 'loading') return;
       this.#pool = this.#createPool(this.#provider);
       const { executor, finding, served } = await this.#startProbed(this.#pool);
       if ((this.#state as ModelState) !== 'loading') {
@@ -349,17 +365,30 @@ export class ModelVersion {
   }
 
   /** Takes no more requests; resolves when all accepted ones are settled and the executors have been let go. */
-  async drain(): Promise<void> {
-    if (this.#state === 'ready') {
+  drain(): Promise<void> {
+    this.#drained ??= this.#drain(new ShoalError('SHUTTING_DOWN', `model '${this.name}' is being shut down`));
+    return this.#drained;
+  }
+
+  /** {@link ModelVersion.drain} because the model was unloaded or has been replaced, while the server goes on. */
+  unload(): Promise<void> {
+    this.#reason = UNLOADED;
+    if (this.#state === 'ready') this.#state = 'draining';
+    this.#drained ??= this.#drain(this.notReady());
+    return this.#drained;
+  }
+
+  async #drain(error: ShoalError): Promise<void> {
+    if (this.#state === 'ready' || this.#state === 'draining') {
       this.#state = 'draining';
-      await this.#batcher!.drain(new ShoalError('SHUTTING_DOWN', `model '${this.name}' is being shut down`));
+      await this.#batcher!.drain(error);
     }
     this.close();
   }
 
   /** Ends everything at once; requests that are not settled are rejected. */
   close(): void {
-    if (this.#state !== 'failed') this.#state = 'unloaded';
+    if (this.#state !== 'failed' || this.#reason === UNLOADED) this.#state = 'unloaded';
     this.#batcher?.close(new ShoalError('SHUTTING_DOWN', `model '${this.name}' was shut down before it answered`));
     this.#pool?.close();
   }
@@ -371,7 +400,7 @@ export class ModelVersion {
 
   /** The error for a request that this version cannot take now. */
   notReady(): ShoalError {
-    const why = this.#reason === undefined ? '' : `: ${this.#reason}`;
+    const why = this.#state === 'failed' ? `: ${this.#reason}` : '';
     return new ShoalError('MODEL_NOT_READY', `model '${this.name}' version ${this.version} is ${this.#state}${why}`);
   }
 
@@ -450,8 +479,11 @@ export class ModelVersion {
 
   #fail(reason: string): void {
     if (this.#state === 'unloaded') return;
-    this.#state = 'failed';
-    this.#reason = reason;
+    // One that is being unloaded ends as unloaded all the same.
+    if (this.#reason !== UNLOADED) {
+      this.#state = 'failed';
+      this.#reason = reason;
+    }
     this.#batcher?.close(this.notReady());
     this.#pool?.close();
     this.#context.log.error(

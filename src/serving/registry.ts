@@ -1,54 +1,58 @@
 import { ShoalError } from '../errors.ts';
-import { type ModelSummary, ModelVersion, type ServingContext } from './model-version.ts';
-import type { ModelSource } from './repository.ts';
-
-/** After this long a model that is still loading has one more load beside it. */
-const PATIENCE_MS = 5000;
+import { LoadQueue } from './load-queue.ts';
+import type { ModelSummary, ModelVersion, ServingContext } from './model-version.ts';
+import { listModels, type ModelSource, scanModel } from './repository.ts';
+import { type IndexEntry, type ModelHome, ServedModel } from './served-model.ts';
 
 /** The models of a server by name; each name has its versions in rising order. */
 export class ModelRegistry {
-  readonly #models: Map<string, ModelVersion[]> = new Map();
-  readonly #context: ServingContext;
+  readonly #models: Map<string, ServedModel> = new Map();
+  readonly #home: ModelHome;
 
+  /** @param sources what is to be served from the start. */
   constructor(sources: readonly ModelSource[], context: ServingContext) {
-    this.#context = context;
-    for (const source of sources) {
-      const versions = this.#models.get(source.name) ?? [];
-      versions.push(new ModelVersion(source, context));
-      this.#models.set(source.name, versions);
+    this.#home = { context, queue: new LoadQueue(context.config.cores, context.clock), alive: new Set() };
+    for (const name of new Set(sources.map((source) => source.name))) {
+      this.add(name).begin(sources.filter((source) => source.name === name));
     }
-    for (const versions of this.#models.values()) versions.sort((a, b) => Number(a.version) - Number(b.version));
   }
 
+  /** Names of models that are loaded, loading, draining or failed; not of those that were unloaded. */
   get names(): string[] {
-    return [...this.#models.keys()];
+    return [...this.#models.values()].filter((model) => model.isPresent).map(({ name }) => name);
   }
 
-  /**
-   * Loads all versions, the highest of each model first; resolves when each is ready or failed. About as many load at
-   * a time as there are cores, or all would take as long as the last; one that takes long does not hold up the others.
-   */
+  /** Loads what is to be served from the start, the highest version of each model first; resolves when each is ready or failed. */
   async load(): Promise<void> {
-    const { clock, config } = this.#context;
-    const byRank = [...this.#models.values()].flatMap((versions) =>
+    const byRank = [...this.#models.values()].flatMap(({ versions }) =>
       versions.toReversed().map((version, rank) => ({ version, rank })),
     );
     byRank.sort((a, b) => a.rank - b.rank);
-    const loads: Promise<void>[] = [];
-    const work = async (): Promise<void> => {
-      for (let next = byRank.shift(); next !== undefined; next = byRank.shift()) {
-        const load = next.version.load();
-        loads.push(load);
-        const patience = new Promise<void>((resolve) => void clock.setTimer(PATIENCE_MS, resolve));
-        await Promise.race([load, patience]);
-      }
-    };
-    await Promise.all(Array.from({ length: Math.max(2, config.cores) }, work));
-    await Promise.all(loads);
+    await this.#home.queue.load(byRank.map(({ version }) => version));
+  }
+
+  /** The model of this name, if it was loaded or tried at any time. */
+  find(name: string): ServedModel | undefined {
+    return this.#models.get(name);
+  }
+
+  /** The model of this name, new and empty if it is not there. */
+  add(name: string): ServedModel {
+    let model = this.#models.get(name);
+    if (model === undefined) {
+      model = new ServedModel(name, this.#home);
+      this.#models.set(name, model);
+    }
+    return model;
+  }
+
+  /** Forgets a model of which nothing is left. */
+  forget(name: string): void {
+    if (this.#models.get(name)?.isPresent === false) this.#models.delete(name);
   }
 
   all(): ModelVersion[] {
-    return [...this.#models.values()].flat();
+    return [...this.#models.values()].flatMap(({ versions }) => versions);
   }
 
   /**
@@ -57,9 +61,9 @@ export class ModelRegistry {
    * @throws {ShoalError} MODEL_NOT_FOUND.
    */
   versions(name: string): readonly ModelVersion[] {
-    const versions = this.#models.get(name);
-    if (versions === undefined) throw new ShoalError('MODEL_NOT_FOUND', `there is no model '${name}'`);
-    return versions;
+    const model = this.#models.get(name);
+    if (model === undefined) throw new ShoalError('MODEL_NOT_FOUND', `there is no model '${name}'`);
+    return model.versions;
   }
 
   /**
@@ -76,11 +80,33 @@ export class ModelRegistry {
     throw new ShoalError('MODEL_NOT_FOUND', `model '${name}' has no version '${version}', only ${known}`);
   }
 
-  /** Why the models do not make the server ready: those that have no ready version. Empty when all have one. */
+  /**
+   * Every version that is known, loading ones included, by name and number; with explicit model control also models of
+   * the folder that have never been loaded.
+   *
+   * @param readyOnly only versions that answer requests now.
+   * @throws {ServeError} MODELS_MISSING when the models folder is gone.
+   */
+  async index(readyOnly: boolean): Promise<IndexEntry[]> {
+    const { config } = this.#home.context;
+    const entries = [...this.#models.values()].flatMap((model) => model.index());
+    if (config.modelControlMode === 'explicit' && !readyOnly) {
+      for (const name of await listModels(config.models)) {
+        if (this.#models.has(name)) continue;
+        const sources = await scanModel(config.models, name).catch(() => []);
+        if (sources.length > 0)
+          entries.push({ name, version: undefined, state: 'absent', isReady: false, reason: 'not loaded' });
+      }
+    }
+    const chosen = readyOnly ? entries.filter((entry) => entry.isReady) : entries;
+    return chosen.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+  }
+
+  /** Why the models do not make the server ready: those that should serve and have no ready version. Empty when all have one. */
   unready(): string[] {
     const reasons: string[] = [];
-    for (const [name, versions] of this.#models) {
-      if (versions.some((version) => version.isReady)) continue;
+    for (const { name, isWanted, versions } of this.#models.values()) {
+      if (!isWanted || versions.some((version) => version.isReady)) continue;
       reasons.push(`model '${name}' is ${versions.at(-1)!.state}`);
     }
     return reasons;
@@ -90,16 +116,21 @@ export class ModelRegistry {
     return this.all().map((version) => version.summary());
   }
 
-  /** See {@link ModelVersion.drain}. */
+  /** Ends the loading of versions that are to take the place of others. */
+  abandonLoads(): void {
+    for (const model of this.#models.values()) model.abandon();
+  }
+
+  /** See {@link ModelVersion.drain}; versions that have been replaced or unloaded and are not done are included. */
   async drain(): Promise<void> {
-    await Promise.all(this.all().map((version) => version.drain()));
+    await Promise.all([...this.#home.alive].map((version) => version.drain()));
   }
 
   close(): void {
-    for (const version of this.all()) version.close();
+    for (const version of this.#home.alive) version.close();
   }
 
   kill(): void {
-    for (const version of this.all()) version.kill();
+    for (const version of this.#home.alive) version.kill();
   }
 }

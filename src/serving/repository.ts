@@ -1,4 +1,5 @@
-import { readdir, stat } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { lstat, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { ServeError } from '../errors.ts';
 import { readSettings } from './model-config-file.ts';
@@ -14,6 +15,8 @@ export interface ModelSource {
   readonly bytes: number;
   /** Why it cannot even be tried. */
   readonly problem: string | undefined;
+  /** The same as long as none of the files counted in `bytes` has been changed or replaced. */
+  readonly fingerprint: string;
   /** What its configuration asks for; the defaults where there is none, or where it is the problem. */
   readonly settings: ModelSettings;
 }
@@ -35,30 +38,25 @@ type Described = Pick<ModelSource, 'name' | 'version' | 'file' | 'settings'>;
  * @throws {ServeError} MODELS_MISSING, NAME_TWICE or NAME_INVALID.
  */
 export async function scanRepository(folder: string): Promise<ModelSource[]> {
-  const entries = await readFolder(folder);
-  const found = new Map<string, ModelSource[]>();
-  for (const entry of entries.sort()) {
+  const sources: ModelSource[] = [];
+  for (const name of await listModels(folder)) sources.push(...(await scanEntries(folder, name)));
+  return sources;
+}
+
+/**
+ * The names that the entries of a models folder would give to models; whether there is one, {@link scanModel} says.
+ *
+ * @throws {ServeError} MODELS_MISSING.
+ */
+export async function listModels(folder: string): Promise<string[]> {
+  const names = new Set<string>();
+  for (const entry of await readFolder(folder)) {
     if (entry.startsWith('.')) continue;
-    const full = path.join(folder, entry);
-    const info = await stat(full).catch(() => undefined);
-    const name = info?.isDirectory()
-      ? entry
-      : entry.endsWith(EXTENSION)
-        ? entry.slice(0, -EXTENSION.length)
-        : undefined;
-    if (name === undefined) continue;
-    const sources = info?.isDirectory() ? await scanFolder(name, full) : [await describeShort(name, full)];
-    if (sources.length === 0) continue;
-    checkName(name, full);
-    if (found.has(name)) {
-      throw new ServeError(
-        'NAME_TWICE',
-        `model '${name}' is there twice in ${folder}: as '${name}${EXTENSION}' and as folder '${name}'`,
-      );
-    }
-    found.set(name, sources);
+    const info = await stat(path.join(folder, entry)).catch(() => undefined);
+    if (info?.isDirectory()) names.add(entry);
+    else if (entry.endsWith(EXTENSION)) names.add(entry.slice(0, -EXTENSION.length));
   }
-  return [...found.values()].flat();
+  return [...names].sort();
 }
 
 /**
@@ -80,18 +78,40 @@ export async function findModels(place: string): Promise<ModelSource[]> {
  *
  * @param folder the repository.
  * @param override a configuration in JSON to use in place of the one in the model's folder.
- * @returns its versions in order of number; empty when there is no such model.
+ * @returns its versions in order of number; empty when there is no such model, or when no model may have that name.
+ * @throws {ServeError} NAME_TWICE.
  */
 export async function scanModel(folder: string, name: string, override?: string): Promise<ModelSource[]> {
-  if (nameProblem(name) !== undefined) return [];
+  // The name becomes part of a path, and must not lead out of the folder.
+  return nameProblem(name) === undefined ? scanEntries(folder, name, override) : [];
+}
+
+/** The versions of the model that the entries `<name>` and `<name>.onnx` of a repository make. */
+async function scanEntries(folder: string, name: string, override?: string): Promise<ModelSource[]> {
   const full = path.join(folder, name);
-  if ((await stat(full).catch(() => undefined))?.isDirectory()) return scanFolder(name, full, override);
   const file = `${full}${EXTENSION}`;
-  if ((await stat(file).catch(() => undefined)) === undefined) return [];
+  const isFolder = (await stat(full).catch(() => undefined))?.isDirectory() === true;
+  const sources = isFolder ? await scanFolder(name, full, override) : [];
+  const isFile = await isThere(file);
+  if (isFile && sources.length > 0) {
+    throw new ServeError(
+      'NAME_TWICE',
+      `model '${name}' is there twice in ${folder}: as '${name}${EXTENSION}' and as folder '${name}'`,
+    );
+  }
+  if (!isFile && sources.length === 0) return [];
+  checkName(name, isFile ? file : full);
+  if (!isFile) return sources;
   if (override === undefined) return [await describeShort(name, file)];
   const { settings, problem } = await readSettings(folder, name, override);
   const source = await describe({ name, version: '1', file, settings }, []);
   return [{ ...source, problem: problem ?? source.problem }];
+}
+
+/** Whether there is a file, or a link, even a broken one; a folder is none. */
+async function isThere(file: string): Promise<boolean> {
+  if ((await lstat(file).catch(() => undefined)) === undefined) return false;
+  return (await stat(file).catch(() => undefined))?.isDirectory() !== true;
 }
 
 /** The short form, which has no configuration. */
@@ -118,7 +138,7 @@ async function scanFolder(name: string, folder: string, override?: string): Prom
     readSettings(folder, name, override),
   ]);
   const failed = (version: string, file: string, why: string): ModelSource[] => [
-    { name, version, file, bytes: 0, problem: why, settings },
+    { name, version, file, bytes: 0, problem: why, fingerprint: '', settings },
   ];
   if (versions.length === 0) {
     const entries = await readFolder(folder);
@@ -168,17 +188,24 @@ async function describe(described: Described, beside: readonly string[]): Promis
   const { file } = described;
   let bytes = 0;
   let problem: string | undefined;
+  const marks: string[] = [];
+  const count = (entry: string, info: Stats): void => {
+    bytes += info.size;
+    marks.push([entry, info.dev, info.ino, info.size, info.mtimeMs].join(':'));
+  };
   try {
     const info = await stat(file);
     // Opening a pipe or a device would block for ever.
     if (!info.isFile()) problem = `${path.basename(file)} is not a regular file`;
-    bytes = info.size;
-    for (const other of beside)
-      bytes += (await stat(path.join(path.dirname(file), other)).catch(() => undefined))?.size ?? 0;
+    count('', info);
+    for (const other of beside) {
+      const otherInfo = await stat(path.join(path.dirname(file), other)).catch(() => undefined);
+      if (otherInfo !== undefined) count(other, otherInfo);
+    }
   } catch {
     problem = `there is no file ${path.basename(file)}`;
   }
-  return { ...described, bytes, problem };
+  return { ...described, bytes, problem, fingerprint: marks.join('/') };
 }
 
 async function readFolder(folder: string): Promise<string[]> {

@@ -41,6 +41,8 @@ describe('sizes', () => {
       budget: { heldBytes: 0, limitBytes: 1e9 },
       memoryBytes: 256e6,
       provider: async () => ({ provider: 'cpu', device: 0, reason: 'as configured', problem: undefined }),
+      placed: () => {},
+      released: () => {},
       eventsFor: () => ({
         batchEnded: nothing,
         settled: nothing,

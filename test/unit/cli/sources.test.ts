@@ -34,7 +34,10 @@ function sampleValues(option: Option): [string, string, string] {
       return ['2KiB', '3KiB', '4KiB'];
     case 'duration':
       return ['1001ms', '1002ms', '1003ms'];
+    case 'list':
+      return ['one', 'two,three', 'four'];
     case 'choice':
+      if (option.key === 'modelControlMode') return ['explicit', 'none', 'explicit'];
       return ['warn', 'error', 'fatal'];
     case 'switch':
       return ['false', 'true', 'false'];
