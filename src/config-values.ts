@@ -118,7 +118,7 @@ function parseList(raw: unknown, pattern: RegExp): readonly string[] | undefined
   const items: unknown[] | undefined =
     typeof raw === 'string' ? raw.split(',').map((item) => item.trim()) : Array.isArray(raw) ? raw : undefined;
   const isText = (item: unknown): item is string => typeof item === 'string' && pattern.test(item);
-  return items?.every(isText) ? [...new Set(items)] : undefined;
+  return items?.every(isText) ? Object.freeze([...new Set(items)]) : undefined;
 }
 
 function parseSize(raw: unknown): number | undefined {

@@ -93,9 +93,10 @@ export class ServedModel {
       if (serves) this.#place(next);
       return;
     }
+    const failure = this.#failure(failed);
     if (serves) this.#giveUp(fresh, failed);
-    if (next.some(({ state }) => state === 'ready')) this.#isWanted = true;
-    throw this.#failure(failed);
+    else if (next.some(({ state }) => state === 'ready')) this.#isWanted = true;
+    throw failure;
   }
 
   /** What is known of its versions, loading ones included, in rising order of their numbers. */

@@ -33,6 +33,8 @@ describe('resolveConfig', () => {
     assert.deepEqual(rest, {
       models: './models',
       strictReadiness: true,
+      modelControlMode: 'none',
+      loadModel: [],
       loadTimeoutMs: 120_000,
       host: '127.0.0.1',
       port: 8000,
@@ -82,11 +84,30 @@ describe('resolveConfig', () => {
     assert.equal(config.logLevel, 'info');
   });
 
+  it('takes lists as arrays and as one text, and refuses names that cannot be', () => {
+    const loaded = (loadModel: unknown): readonly string[] =>
+      resolveUnchecked({ modelControlMode: 'explicit', loadModel }).loadModel;
+    assert.deepEqual(loaded(['a,b', 'c', 'c']), ['a,b', 'c']);
+    assert.deepEqual(loaded('a, b,*'), ['a', 'b', '*']);
+    assert.deepEqual(loaded([]), []);
+    for (const wrong of ['', 'a,,b', ['a', ''], ['a/b'], [1], 5, {}]) {
+      assert.match(
+        refusal(() => loaded(wrong)).message,
+        /^option 'loadModel' is .*, expected names of models, or '\*' for all$/,
+      );
+    }
+  });
+
+  it('names models to load only with explicit model control', () => {
+    const { message } = refusal(() => resolveConfig({ loadModel: ['a'] }));
+    assert.equal(message, "option 'loadModel' needs --model-control-mode explicit; without it all models are loaded");
+  });
+
   it('gives plain frozen data', () => {
     const config = resolveConfig({ port: 1 });
     assert.ok(Object.isFrozen(config));
     assert.equal(Object.getPrototypeOf(config), Object.prototype);
-    for (const [key, value] of Object.entries(config)) assert.ok(Object(value) !== value, key);
+    for (const [key, value] of Object.entries(config)) assert.ok(Object.isFrozen(value), key);
   });
 
   it('hands back a Config it made, and reads a copy of one as unknown options', () => {

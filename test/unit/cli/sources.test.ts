@@ -35,7 +35,7 @@ function sampleValues(option: Option): [string, string, string] {
     case 'duration':
       return ['1001ms', '1002ms', '1003ms'];
     case 'list':
-      return ['one', 'two,three', 'four'];
+      return ['one', 'two', 'three'];
     case 'choice':
       if (option.key === 'modelControlMode') return ['explicit', 'none', 'explicit'];
       return ['warn', 'error', 'fatal'];
@@ -48,7 +48,7 @@ function sampleValues(option: Option): [string, string, string] {
 }
 
 describe('readConfig', () => {
-  for (const option of OPTION_LIST.filter(({ key }) => key !== 'cores')) {
+  for (const option of OPTION_LIST.filter(({ key }) => key !== 'cores' && key !== 'loadModel')) {
     it(`${option.key}: flag over variable over file over default`, () => {
       const [a, b, c] = sampleValues(option);
       // The configuration with this option, as a program gives it, and all others at their defaults.
@@ -71,6 +71,16 @@ describe('readConfig', () => {
     assert.equal(readConfig({}, {}, folder).cores, 3);
     assert.equal(readConfig({}, { SHOAL_CORES: '4' }, folder).cores, 4);
     assert.equal(readConfig({ cores: '5' }, { SHOAL_CORES: '4' }, folder).cores, 5);
+  });
+
+  it('loadModel: flag over variable over file; lists are not added to each other', () => {
+    const explicit = { SHOAL_MODEL_CONTROL_MODE: 'explicit' };
+    writeConfig({ loadModel: ['a,1', 'b'] });
+    const read = (flags: object, env: object): readonly string[] =>
+      readConfig({ ...flags }, { ...explicit, ...env }, folder).loadModel;
+    assert.deepEqual(read({}, {}), ['a,1', 'b']);
+    assert.deepEqual(read({}, { SHOAL_LOAD_MODEL: 'c,d' }), ['c', 'd']);
+    assert.deepEqual(read({ loadModel: ['e'] }, { SHOAL_LOAD_MODEL: 'c,d' }), ['e']);
   });
 
   it('takes an empty variable as not set and other variables as none of its business', () => {
