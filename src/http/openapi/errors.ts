@@ -6,6 +6,7 @@ import { type Json, object, ref } from './json-schema.ts';
 /** What an error of each code says, as an example. A new code does not compile until it stands here. */
 const MESSAGES: Readonly<Record<ErrorCode, string>> = {
   INVALID_REQUEST: "input 'image' of model 'mnist-cnn' has shape [1,28,28], expected [-1,1,28,28]",
+  LOAD_FAILED: "model 'mnist-cnn' was not loaded: version 2: there is no file model.onnx; serving: version 1",
   CROSS_ORIGIN: 'requests from pages of another origin (https://example.com) are refused; let a proxy allow them',
   NOT_FOUND: 'there is nothing at GET /v3',
   MODEL_NOT_FOUND: "there is no model 'mnist'",
@@ -23,6 +24,8 @@ const MESSAGES: Readonly<Record<ErrorCode, string>> = {
   MODEL_NOT_READY: "model 'mnist-cnn' is loading",
   EXECUTOR_LOST: "the process that ran model 'mnist-cnn' died while it ran this request",
   SHUTTING_DOWN: 'the server is shutting down',
+  CONTROL_DISABLED:
+    'models are not loaded and unloaded by requests: the server was started without --model-control-mode explicit',
   DEADLINE_EXCEEDED: 'the time that the request may take has passed',
 };
 
