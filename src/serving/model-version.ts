@@ -284,6 +284,7 @@ export class ModelVersion {
         maxQueueRequests: settings.batching.queue.maxRequests ?? Number.POSITIVE_INFINITY,
         preferredRows: settings.batching.preferredRows.filter((rows) => rows <= this.#maxBatchSize),
         windowMs: this.batchWindowMs,
+        preservesOrder: settings.batching.preservesOrder,
         budget: this.#context.budget,
         tokens: this.#context.tokens,
         cost: this.#cost,
