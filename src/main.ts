@@ -44,6 +44,13 @@ const actions: Actions = {
     ]);
     return inspect(path, config, options, inspectModels, host);
   },
+  async types(path, config, options) {
+    const [{ types }, { inspectModels }] = await Promise.all([
+      import('./cli/types.ts'),
+      import('./serving/inspect.ts'),
+    ]);
+    return types(path, config, options, inspectModels, host);
+  },
   async health(url, config) {
     const { checkHealth } = await import('./cli/health.ts');
     return checkHealth(url, config, host);

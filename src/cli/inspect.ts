@@ -26,22 +26,8 @@ export async function inspect(
   inspectModels: InspectModels,
   host: Host,
 ): Promise<number> {
-  if (!existsSync(resolve(host.cwd, path))) {
-    throw new ConfigError(
-      'argument <file|folder>',
-      path,
-      'the path of an .onnx file or a folder of models (nothing is there)',
-    );
-  }
-  let models: readonly ModelSummary[];
-  try {
-    models = await inspectModels(path, config);
-  } catch (error) {
-    const reason = explainStartFailure(error, config);
-    if (reason === undefined) throw error;
-    host.err(`shoal: ${reason}\n`);
-    return EXIT.cannotServe;
-  }
+  const models = await readModels(path, config, inspectModels, host);
+  if (models === undefined) return EXIT.cannotServe;
   const base = reachableUrl(baseUrlOf(config.host, config.port));
   const reports = models.map((model) => ({
     ...model,
@@ -50,12 +36,45 @@ export async function inspect(
   if (options.json) host.out(`${JSON.stringify(reports, null, 2)}\n`);
   else if (reports.length > 0) host.out(reports.map(formatReport).join('\n'));
   if (reports.length === 0) {
-    const isModel = readdirSync(resolve(host.cwd, path)).some((entry) => /^\d+$/.test(entry));
-    const hint = isModel ? `; this looks like the folder of one model, inspect ${dirname(path)} instead` : '';
-    host.err(`shoal: no models in ${path}, expected <name>.onnx or <name>/<version>/model.onnx${hint}\n`);
+    host.err(noModels(path, host));
     return EXIT.failed;
   }
   return reports.some((model) => model.state !== 'ready') ? EXIT.failed : EXIT.ok;
+}
+
+/**
+ * The models at a path, loaded and probed; undefined when the folder cannot be served, which has been said then.
+ *
+ * @throws {ConfigError} when nothing is at `path`.
+ */
+export async function readModels(
+  path: string,
+  config: Config,
+  inspectModels: InspectModels,
+  host: Host,
+): Promise<readonly ModelSummary[] | undefined> {
+  if (!existsSync(resolve(host.cwd, path))) {
+    throw new ConfigError(
+      'argument <file|folder>',
+      path,
+      'the path of an .onnx file or a folder of models (nothing is there)',
+    );
+  }
+  try {
+    return await inspectModels(path, config);
+  } catch (error) {
+    const reason = explainStartFailure(error, config);
+    if (reason === undefined) throw error;
+    host.err(`shoal: ${reason}\n`);
+    return undefined;
+  }
+}
+
+/** A line that says that no models are at a path. */
+export function noModels(path: string, host: Host): string {
+  const isModel = readdirSync(resolve(host.cwd, path)).some((entry) => /^\d+$/.test(entry));
+  const hint = isModel ? `; this looks like the folder of one model, name ${dirname(path)} instead` : '';
+  return `shoal: no models in ${path}, expected <name>.onnx or <name>/<version>/model.onnx${hint}\n`;
 }
 
 /** One model for people: facts, tensors, a curl. */

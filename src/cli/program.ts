@@ -11,6 +11,8 @@ import { type FlagValues, readConfig } from './sources.ts';
 export interface Actions {
   readonly serve: (config: Config) => Promise<number>;
   readonly inspect: (path: string, config: Config, options: { readonly json: boolean }) => Promise<number>;
+  /** @param options `out`: the file to write; undefined: stdout. */
+  readonly types: (path: string, config: Config, options: { readonly out: string | undefined }) => Promise<number>;
   /** @param url base address; undefined: host and port of the configuration. */
   readonly health: (url: string | undefined, config: Config) => Promise<number>;
 }
@@ -44,6 +46,15 @@ Examples:
   shoal inspect models --json
 
 Loads and probes each model as the server would. Exit code 1 when one failed.`;
+
+const TYPES_EXAMPLES = `
+Examples:
+  shoal types models --out src/models.ts
+  shoal types models/mnist-cnn
+
+Loads and probes each model as the server would, and writes an interface for
+ShoalClient<Models> of shoal/client. Exit code 1, and nothing written, when a
+model failed.`;
 
 const HEALTH_EXAMPLES = `
 Examples:
@@ -103,6 +114,19 @@ export async function runProgram(
     run(inspect, (config) => actions.inspect(path, config, { json: flags.json === true })),
   );
 
+  const types = addOptions(
+    program.command('types'),
+    pick(INSPECT_KEYS.filter((key) => key !== 'host' && key !== 'port')),
+  )
+    .summary('write TypeScript types of what models take and give')
+    .description('Writes TypeScript types of what each model takes and gives.')
+    .argument('<file|folder>', 'an .onnx file or a folder of models')
+    .addOption(new Flag('--out <file>', 'write to this file (default: stdout)').helpGroup('Process:'))
+    .addHelpText('after', TYPES_EXAMPLES);
+  types.action((path: string, flags: { out?: string }) =>
+    run(types, (config) => actions.types(path, config, { out: flags.out })),
+  );
+
   const health = addOptions(program.command('health'), pick(HEALTH_KEYS))
     .summary('ask a running server whether it is ready')
     .description('Asks a running server whether it is ready.')
@@ -110,7 +134,7 @@ export async function runProgram(
     .addHelpText('after', HEALTH_EXAMPLES);
   health.action((url: string | undefined) => run(health, (config) => actions.health(url, config)));
 
-  const commands = [serve, inspect, health];
+  const commands = [serve, inspect, types, health];
   for (const command of [program, ...commands]) {
     command
       .addHelpOption(new Flag('--help', 'print this help').helpGroup(command === program ? 'Options:' : 'Process:'))

@@ -104,7 +104,7 @@ describe('inspect', () => {
     const { code, host } = await run([], { path: model });
     rmSync(model, { recursive: true });
     assert.equal(code, 1);
-    assert.ok(host.stderr.endsWith(`; this looks like the folder of one model, inspect ${tmpdir()} instead\n`));
+    assert.ok(host.stderr.endsWith(`; this looks like the folder of one model, name ${tmpdir()} instead\n`));
   });
 
   it('refuses a path where nothing is', async () => {

@@ -20,7 +20,12 @@ async function run(args: string, env: Record<string, string> = {}): Promise<Outc
       calls.push([name, ...given]);
       return 7;
     };
-  const actions: Actions = { serve: record('serve'), inspect: record('inspect'), health: record('health') };
+  const actions: Actions = {
+    serve: record('serve'),
+    inspect: record('inspect'),
+    types: record('types'),
+    health: record('health'),
+  };
   const code = await runProgram(args === '' ? [] : args.split(' '), '1.2.3', actions, host);
   return { code, host, calls };
 }
@@ -35,7 +40,8 @@ describe('the command line', () => {
     const { code, host } = await run('');
     assert.equal(code, 0);
     assert.match(host.stdout, /^Usage: shoal /);
-    for (const command of ['serve', 'inspect', 'health']) assert.match(host.stdout, new RegExp(`^  ${command} `, 'm'));
+    for (const command of ['serve', 'inspect', 'types', 'health'])
+      assert.match(host.stdout, new RegExp(`^  ${command} `, 'm'));
     assert.equal(host.stderr, '');
   });
 
@@ -106,8 +112,8 @@ describe('the command line', () => {
 
   const refusals: [string, string][] = [
     ['servr', "unknown command 'servr', did you mean serve?"],
-    ['nonsense --help', "unknown command 'nonsense', expected serve, inspect, health, help"],
-    ['help nonsense', "unknown command 'nonsense', expected serve, inspect, health, help"],
+    ['nonsense --help', "unknown command 'nonsense', expected serve, inspect, types, health, help"],
+    ['help nonsense', "unknown command 'nonsense', expected serve, inspect, types, health, help"],
     ['./program.test.js', "unknown command './program.test.js', did you mean shoal serve ./program.test.js?"],
     ['--port 9000', "unknown option '--port', did you mean shoal serve --port 9000?"],
     ['--bogus', "unknown option '--bogus'"],
