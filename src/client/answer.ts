@@ -17,6 +17,8 @@ export interface Answer {
   readonly what: string;
   readonly status: number;
   readonly headers: ReplyHeaders;
+  /** Tries it took; 0 while that is not known. */
+  readonly attempts: number;
   /** Memory of its own. Where the body has binary sections, the first begins at a multiple of eight. */
   readonly body: Buffer;
 }
@@ -38,7 +40,8 @@ export async function readAnswer(what: string, response: Dispatcher.ResponseData
   const encoding = headerOf(headers, 'content-encoding')?.toLowerCase() ?? 'identity';
   const paddingBytes = encoding === 'identity' ? paddingOf(headers) : 0;
   const announced = Number(headerOf(headers, 'content-length') ?? Number.NaN);
-  const tooLarge = (): ShoalClientError => badReply(what, `it is larger than ${maxBytes} bytes`, status);
+  const head = { what, status, attempts: 0, headers };
+  const tooLarge = (): ShoalClientError => badReply(head, `it is larger than ${maxBytes} bytes`);
   if (announced > maxBytes) {
     await body.dump({ limit: 0 });
     throw tooLarge();
@@ -56,29 +59,18 @@ export async function readAnswer(what: string, response: Dispatcher.ResponseData
     used += chunk.length;
   }
   const bytes = memory.subarray(paddingBytes, used);
-  if (encoding === 'identity' || bytes.length === 0) return { what, status, headers, body: bytes };
-  return {
-    what,
-    status,
-    headers,
-    body: align(await expand(what, encoding, bytes, status, maxBytes), paddingOf(headers)),
-  };
+  if (encoding === 'identity' || bytes.length === 0) return { ...head, body: bytes };
+  return { ...head, body: align(await expand(head, encoding, bytes, maxBytes), paddingOf(headers)) };
 }
 
-async function expand(
-  what: string,
-  encoding: string,
-  bytes: Buffer,
-  status: number,
-  maxBytes: number,
-): Promise<Buffer> {
+async function expand(head: Omit<Answer, 'body'>, encoding: string, bytes: Buffer, maxBytes: number): Promise<Buffer> {
   if (encoding !== 'gzip' && encoding !== 'x-gzip' && encoding !== 'deflate') {
-    throw badReply(what, `its content encoding is '${encoding}', which was not asked for`, status);
+    throw badReply(head, `its content encoding is '${encoding}', which was not asked for`);
   }
   try {
     return await unzipAsync(bytes, { maxOutputLength: maxBytes });
   } catch (thrown) {
-    throw badReply(what, `it cannot be expanded: ${messageOf(thrown)}`, status, thrown);
+    throw badReply(head, `it cannot be expanded: ${messageOf(thrown)}`, thrown);
   }
 }
 
@@ -107,8 +99,15 @@ export function headerOf(headers: ReplyHeaders, name: string): string | undefine
 }
 
 /** An answer that is not what the protocol says. */
-export function badReply(what: string, why: string, status: number, cause?: unknown): ShoalClientError {
-  return new ShoalClientError('BAD_REPLY', `the answer to ${what} is not the protocol's: ${why}`, { status, cause });
+export function badReply(
+  { what, status, attempts }: Pick<Answer, 'what' | 'status' | 'attempts'>,
+  why: string,
+  cause?: unknown,
+): ShoalClientError {
+  const text = `the answer to ${what} is not the protocol's: ${why}`;
+  const error = new ShoalClientError('BAD_REPLY', text, { status, cause });
+  error.attempts = attempts;
+  return error;
 }
 
 /** The error that stands for an answer with another status than 200. */

@@ -97,8 +97,7 @@ export class ShoalClient<Models extends ModelMap<Models> = AnyModels> implements
     });
     const reply = decodeReply(answer, bytes);
     for (const name of outputs ?? []) {
-      if (!Object.hasOwn(reply.outputs, name))
-        throw badReply(answer.what, `it lacks the output '${name}'`, answer.status);
+      if (!Object.hasOwn(reply.outputs, name)) throw badReply(answer, `it lacks the output '${name}'`);
     }
     // That the server runs the models whose types were given is the caller's word.
     return { ...reply, outputs: reply.outputs as OutputsOf<Models[M], O, B> };
@@ -150,7 +149,7 @@ export class ShoalClient<Models extends ModelMap<Models> = AnyModels> implements
     const answer = await this.#post('/v2/repository/index', body, 'always', options);
     const index = parseAny(answer);
     if (Array.isArray(index)) return index as readonly RepositoryEntry[];
-    throw badReply(answer.what, 'it is no array', answer.status);
+    throw badReply(answer, 'it is no array');
   }
 
   /** Loads a model, or loads it anew; resolves when it answers. Tried again only where nothing reached the server. */
@@ -216,7 +215,7 @@ function fields<T>(answer: Answer, wanted: Readonly<Record<string, 'string' | 'a
   for (const [key, kind] of Object.entries(wanted)) {
     const value = parsed[key];
     if (kind === 'array' ? !Array.isArray(value) : typeof value !== kind) {
-      throw badReply(answer.what, `its ${key} is ${JSON.stringify(value)}, expected ${kind}`, answer.status);
+      throw badReply(answer, `its ${key} is ${JSON.stringify(value)}, expected ${kind}`);
     }
   }
   return parsed as T;

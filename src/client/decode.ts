@@ -27,7 +27,7 @@ export interface DecodedReply {
  */
 export function decodeReply(answer: Answer, bytesForm: BytesForm): DecodedReply {
   const { headers, body } = answer;
-  const wrong = (why: string): Error => badReply(answer.what, why, answer.status);
+  const wrong = (why: string): Error => badReply(answer, why);
   const jsonBytes = jsonLength(answer);
   const reply = parse(answer, body.subarray(0, jsonBytes));
   const { id, model_name, model_version, outputs } = reply;
@@ -64,7 +64,7 @@ export function decodeReply(answer: Answer, bytesForm: BytesForm): DecodedReply 
 export function parse(answer: Answer, json: Buffer = answer.body): Readonly<Record<string, unknown>> {
   const parsed = parseAny(answer, json);
   if (isRecord(parsed)) return parsed;
-  throw badReply(answer.what, `its JSON is ${excerptOf(json)}, expected an object`, answer.status);
+  throw badReply(answer, `its JSON is ${excerptOf(json)}, expected an object`);
 }
 
 /** {@link parse} for any JSON. @throws {ShoalClientError} BAD_REPLY. */
@@ -74,7 +74,7 @@ export function parseAny(answer: Answer, json: Buffer = answer.body): unknown {
   } catch (thrown) {
     const type = headerOf(answer.headers, 'content-type') ?? 'of no named type';
     const excerpt = json.length === 0 ? 'is empty' : `begins with "${excerptOf(json)}"`;
-    throw badReply(answer.what, `it is no JSON but ${type} and ${excerpt}`, answer.status, thrown);
+    throw badReply(answer, `it is no JSON but ${type} and ${excerpt}`, thrown);
   }
 }
 
@@ -82,11 +82,7 @@ function jsonLength(answer: Answer): number {
   const text = headerOf(answer.headers, HEADER_LENGTH);
   if (text === undefined) return answer.body.length;
   if (!/^\d+$/.test(text) || Number(text) > answer.body.length) {
-    throw badReply(
-      answer.what,
-      `its ${HEADER_LENGTH} is ${text}, its body has ${answer.body.length} bytes`,
-      answer.status,
-    );
+    throw badReply(answer, `its ${HEADER_LENGTH} is ${text}, its body has ${answer.body.length} bytes`);
   }
   return Number(text);
 }
@@ -166,7 +162,7 @@ function fromJson(
   const flat = data.some(Array.isArray) ? (data.flat(Number.POSITIVE_INFINITY) as unknown[]) : data;
   if (flat.length !== count) throw wrong(`${what} has ${flat.length} elements, its shape says ${count}`);
   const element = (i: number, is: string): Error =>
-    wrong(`element ${i} of ${what} is ${JSON.stringify(flat[i])}, expected ${is}`);
+    wrong(`element ${i} of ${what} is ${show(flat[i])}, expected ${is}`);
   switch (datatype) {
     case 'BYTES':
       return flat.map((value, i) => {
@@ -226,4 +222,8 @@ function numbersOf(
 /** The one place where an array's class is the datatype's by this module's own doing. */
 function makeOutput(datatype: Datatype, shape: readonly number[], data: unknown): AnyOutput {
   return { datatype, shape, data } as AnyOutput;
+}
+
+function show(value: unknown): string {
+  return typeof value === 'bigint' ? String(value) : JSON.stringify(value);
 }

@@ -117,7 +117,7 @@ export class Transport {
     const { attempts } = this.#retry;
     for (let attempt = 1; ; attempt++) {
       const { answer, failure } = await this.#try(exchange, what, signal);
-      if (answer !== undefined) return answer;
+      if (answer !== undefined) return { ...answer, attempts: attempt };
       failure.attempts = attempt;
       if (attempt >= attempts || !isPassing(failure, exchange.repeatable)) throw failure;
       const ms = pauseMs(failure, attempt, this.#retry, Math.random());
@@ -174,7 +174,10 @@ export class Transport {
         this.#closing.signal.removeEventListener('abort', onClosing);
         settle();
       };
-      const onAbort = end(() => reject(signal.reason));
+      const onAbort = end(() => {
+        if (signal.reason instanceof ShoalClientError) signal.reason.attempts = failure.attempts;
+        reject(signal.reason);
+      });
       const onClosing = end(() => reject(failure));
       const timer = setTimeout(end(resolve), ms);
       signal.addEventListener('abort', onAbort);
@@ -226,11 +229,15 @@ function errorOfConnection(thrown: unknown, what: string, origin: string): Shoal
     new ShoalClientError(as, `${what}: ${text}: ${messageOf(cause) || code}`, { cause: thrown });
   if (CLOSED_CODES.includes(code)) return closed();
   if (code === 'UND_ERR_INVALID_ARG') return fail('BAD_ARGUMENT', 'the request cannot be sent');
-  if (code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW') return fail('BAD_REPLY', 'the answer is no HTTP');
+  if (isNoHttp(cause) || code === 'UND_ERR_HEADERS_OVERFLOW') return fail('BAD_REPLY', 'the answer is no HTTP');
   const connecting = cause instanceof Error && 'syscall' in cause && cause.syscall === 'connect';
   if (connecting || CONNECT_CODES.includes(code) || isTls(code))
     return fail('CONNECT_FAILED', `no connection to ${origin}`);
   return fail('CONNECTION_LOST', 'the connection ended before the answer did');
+}
+
+function isNoHttp(thrown: unknown): boolean {
+  return thrown instanceof Error && thrown.name === 'HTTPParserError';
 }
 
 function isTls(code: string): boolean {
