@@ -146,7 +146,7 @@ function formatFloat64s(count: number): string {
 
 function formatFloat64(value: number): string {
   if (!Number.isFinite(value)) return 'null';
-  return Object.is(value, -0) ? '-0' : String(value);
+  return Object.is(value, -0) ? '-0.0' : String(value);
 }
 
 function putBooleans(count: number): number {

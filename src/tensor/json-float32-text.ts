@@ -29,12 +29,15 @@ const DIGIT_LIMITS = Int32Array.of(1, 10, 100, 1000, 10_000, 100_000, 1_000_000,
 // the edge of the tolerance is decided by converting the decimal back.
 const UNSURE = 1e-6;
 
+/** The bits of −0 as an integer. */
+const NEGATIVE_ZERO = 0x80000000 | 0;
+
 /**
  * Writes `count` floats as JSON numbers, each with a comma behind it, into the shared piece from its begin;
  * the result is where the text ends. Not-a-number and infinities become `null`.
  *
  * Each number is a shortest decimal s (of at most nine digits) with `Math.fround(Number(s)) === x`, in the form in which
- * JavaScript writes numbers; so −0 is `-0`, which reads back as itself.
+ * JavaScript writes numbers. −0 is `-0.0`: many readers, Python's among them, take `-0` for an integer without a sign.
  *
  * A decimal of D digits reads back as x when it is nearer to x than half the distance to x's neighbours. The nearest
  * one decides, as that distance is the same on both sides unless x is a power of two, which has its own way.
@@ -56,6 +59,10 @@ export function putFloat32s(floats: Float32Array, bits: Int32Array, count: numbe
     const whole = x | 0;
     if (whole === x && whole < 10_000_000) {
       at = putSmallInteger(at, whole);
+      if (word === NEGATIVE_ZERO) {
+        out[at++] = 0x2e;
+        out[at++] = 0x30;
+      }
       out[at++] = 0x2c;
       continue;
     }

@@ -50,7 +50,7 @@ function assertShortest(values: readonly number[]): void {
     const text = texts[i]!;
     const back = JSON.parse(text);
     if (!Object.is(Math.fround(back), x)) assert.fail(`${x} was written as ${text}`);
-    if (Object.is(back, -0) ? text !== '-0' : String(back) !== text) assert.fail(`${text} is not JavaScript's form`);
+    if (Object.is(back, -0) ? text !== '-0.0' : String(back) !== text) assert.fail(`${text} is not JavaScript's form`);
     if (x !== 0 && digitsOf(text) > fewestDigits(Math.abs(x)))
       assert.fail(`${x} was written as ${text}, which is not shortest`);
   }
@@ -111,7 +111,7 @@ describe('FP32 as JSON', () => {
     ]);
     assert.deepEqual(written, [
       '0',
-      '-0',
+      '-0.0',
       '1',
       '-1',
       '0.1',
@@ -139,7 +139,7 @@ describe('other datatypes as JSON', () => {
     const values = [0, -0, 0.1, 1 / 3, -5e-324, 1.7976931348623157e308, 123456789.125, 1e21];
     assert.equal(
       encode(makeTensor('FP64', [8], Float64Array.from(values))),
-      `[${values.map((x) => (Object.is(x, -0) ? '-0' : String(x))).join(',')}]`,
+      `[${values.map((x) => (Object.is(x, -0) ? '-0.0' : String(x))).join(',')}]`,
     );
     assert.equal(
       encode(makeTensor('FP64', [3], Float64Array.of(Number.NaN, Number.NEGATIVE_INFINITY, 2))),
