@@ -9,7 +9,7 @@ export interface StartFacts {
   /** Where `/metrics` is: `url` unless it has a port of its own. */
   readonly metricsUrl: string;
   readonly models: readonly ModelSummary[];
-  readonly config: Pick<Config, 'models' | 'cores' | 'modelControlMode'>;
+  readonly config: Pick<Config, 'models' | 'cores'>;
 }
 
 /** The first line, printed as soon as the port is open. */
@@ -20,7 +20,7 @@ export function formatListening(version: string, url: string): string {
 /** One line per model, and what to try next. */
 export function formatSummary({ url, metricsUrl, models, config }: StartFacts): string {
   const base = reachableUrl(url);
-  if (models.length === 0) return `\n${describeEmpty(config)}\n`;
+  if (models.length === 0) return `\n${describeEmpty(config.models)}\n`;
   const rows = models.map((model) => [
     model.name,
     `v${model.version}`,
@@ -41,14 +41,8 @@ export function formatSummary({ url, metricsUrl, models, config }: StartFacts): 
   return text;
 }
 
-/** How a server without models becomes useful. */
-export function describeEmpty({
-  models: folder,
-  modelControlMode,
-}: Pick<Config, 'models' | 'modelControlMode'>): string {
-  if (modelControlMode === 'explicit') {
-    return `No models are loaded yet: POST /v2/repository/models/<name>/load loads one of ${folder}, --load-model <name> at the start`;
-  }
+/** How an empty folder becomes useful. */
+export function describeEmpty(folder: string): string {
   const path = folder.replace(/\/+$/, '');
   return `No models in ${folder} yet: add one as ${path}/<name>.onnx or ${path}/<name>/1/model.onnx and start again`;
 }

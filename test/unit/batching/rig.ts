@@ -55,7 +55,6 @@ export function setUp(
     maxQueueRequests: Number.POSITIVE_INFINITY,
     preferredRows: [],
     windowMs: 0,
-    preservesOrder: false,
     ...rest,
     budget,
     tokens,

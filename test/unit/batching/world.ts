@@ -332,7 +332,6 @@ export class World {
       maxQueueRequests: Number.POSITIVE_INFINITY,
       preferredRows: [],
       windowMs,
-      preservesOrder: false,
       budget: this.#budget,
       tokens: this.#tokens,
       cost: new CostEstimate(),
