@@ -5,7 +5,7 @@ import { quoteName, SLICE_BYTES } from '../tensor/json-text.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { JsonCursor } from './json-cursor.ts';
 import { JsonValueSkip } from './json-skip-value.ts';
-import { SeenNames } from './seen-names.ts';
+import { SeenNames } from '../protocol/seen-names.ts';
 import {
   type RequestParameters,
   readInputParameter,
