@@ -73,7 +73,8 @@ ENV NODE_ENV=production \
     SHOAL_MODELS=/models
 # Numbers, so that Kubernetes' runAsNonRoot can tell. Nothing is ever written: the root file system may be read-only.
 USER 1000:1000
-EXPOSE 8000
+# gRPC is on 8001 where SHOAL_GRPC_PORT=8001 turns it on.
+EXPOSE 8000 8001
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
   CMD ["node", "/opt/shoal/dist/src/main.js", "health"]
 # The exec form makes the server process 1: SIGTERM reaches it and nothing else.

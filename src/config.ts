@@ -85,6 +85,15 @@ export const OPTIONS = {
     default: false,
     help: "Triton's nv_inference_… series in GET /metrics, beside Shoal's own",
   },
+  grpcPort: {
+    group: 'Network',
+    kind: 'count',
+    word: 'off',
+    min: 0,
+    max: 65535,
+    default: 'off',
+    help: 'port of the gRPC service, which Triton has on 8001; 0 for any free one',
+  },
   bodyLimit: {
     group: 'Network',
     kind: 'size',
@@ -245,11 +254,13 @@ export type ConfigInput = { readonly [K in OptionKey]?: InputOf<Table[K]> | unde
  * Checked options, complete and frozen. Durations are `…Ms`, sizes `…Bytes`; `instances` and `intraOpThreads` stay
  * `'auto'` where each model decides.
  */
-export type Config = Omit<Resolved, 'cores' | 'metricsPort'> & {
+export type Config = Omit<Resolved, 'cores' | 'metricsPort' | 'grpcPort'> & {
   /** Cores that runs may use together: as given, or as granted to this process. */
   readonly cores: number;
   /** Undefined: metrics are served on the same port as everything else. */
   readonly metricsPort: number | undefined;
+  /** Undefined: no gRPC. */
+  readonly grpcPort: number | undefined;
 };
 
 /** One row of the table with the names that follow from its key. */
@@ -359,12 +370,22 @@ export function resolveSources(sources: readonly ConfigSource[], coresGranted: n
   }
   const port = values.get('port');
   const metricsPort = values.get('metricsPort');
+  const grpcPort = values.get('grpcPort');
+  if (grpcPort !== 0 && (grpcPort === port || grpcPort === metricsPort)) {
+    const other = grpcPort === port ? 'port' : 'metricsPort';
+    throw new ConfigError(names.get('grpcPort')!, grpcPort, `another port than that of ${names.get(other) ?? other}`);
+  }
   const samePort = metricsPort === 'same' || (metricsPort === port && port !== 0);
 
   const config: Record<string, unknown> = {};
   for (const option of OPTION_LIST) config[configKey(option)] = values.get(option.key);
   // The table fixes every key and kind, and each value was read by its row.
-  const complete = Object.freeze({ ...config, cores, metricsPort: samePort ? undefined : metricsPort }) as Config;
+  const complete = Object.freeze({
+    ...config,
+    cores,
+    metricsPort: samePort ? undefined : metricsPort,
+    grpcPort: grpcPort === 'off' ? undefined : grpcPort,
+  }) as Config;
   resolved.add(complete);
   return complete;
 }

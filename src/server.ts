@@ -2,6 +2,7 @@ import { Server as NetServer, type Socket } from 'node:net';
 import { type FastifyInstance, fastify } from 'fastify';
 import { monotonicMs } from './clock.ts';
 import type { Config, ConfigInput } from './config.ts';
+import type { GrpcDoor } from './grpc/door.ts';
 import { addMetricsOnly } from './http/app.ts';
 import { answerClientError } from './http/client-error.ts';
 import { keepTicksFast } from './http/next-tick.ts';
@@ -48,6 +49,8 @@ export interface ShoalServer {
   listen(): Promise<string>;
   /** Where `GET /metrics` is; the base URL unless it has a port of its own. Known after `listen`. */
   readonly metricsUrl: string | undefined;
+  /** Where gRPC is, as its clients take it: `127.0.0.1:8001`; undefined when it is off. Known after `listen`. */
+  readonly grpcAddress: string | undefined;
   /** Resolves when every model is ready or failed. */
   loaded(): Promise<void>;
   summary(): ModelSummary[];
@@ -89,7 +92,12 @@ export async function createServer(
   const killExecutors = (): void => service.registry.kill();
   process.once('exit', killExecutors);
 
+  // Loaded only where it is asked for.
+  const grpc: GrpcDoor | undefined =
+    config.grpcPort === undefined ? undefined : new (await import('./grpc/door.ts')).GrpcDoor(service.httpParts());
+
   let metricsUrl: string | undefined;
+  let grpcAddress: string | undefined;
   let closed: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     service.startDraining();
@@ -98,12 +106,13 @@ export async function createServer(
       await sleep(config.drainDelayMs);
       service.closeConnections();
       const start = monotonicMs();
-      await drainConnections(app, sockets, leftMs);
+      await Promise.all([drainConnections(app, sockets, leftMs), grpc?.drain(leftMs)]);
       leftMs -= monotonicMs() - start;
     }
     await service.drain(Math.max(0, leftMs));
     app.server.closeAllConnections();
     await app.close();
+    grpc?.close();
     metricsApp?.server.closeAllConnections();
     await metricsApp?.close();
     process.off('exit', killExecutors);
@@ -114,9 +123,13 @@ export async function createServer(
     get metricsUrl() {
       return metricsUrl;
     },
+    get grpcAddress() {
+      return grpcAddress;
+    },
     async listen() {
       const url = await listen(app, config.host, config.port);
       metricsUrl = metricsApp === undefined ? url : await listen(metricsApp, config.host, config.metricsPort!);
+      grpcAddress = await grpc?.listen(config.host, config.grpcPort!);
       return url;
     },
     loaded: () => service.loaded(),

@@ -13,13 +13,13 @@ const WHAT_TO_DO: Readonly<Record<ServeErrorCode, string>> = {
  */
 export function explainStartFailure(
   error: unknown,
-  config: Pick<Config, 'host' | 'port' | 'metricsPort'>,
+  config: Pick<Config, 'host' | 'port' | 'metricsPort' | 'grpcPort'>,
 ): string | undefined {
   if (error instanceof ServeError) return `${messageOf(error)}${WHAT_TO_DO[error.code]}`;
   if (!(error instanceof Error && 'code' in error)) return undefined;
   const { host } = config;
   const port = 'port' in error ? Number(error.port) : config.port;
-  const flag = port === config.metricsPort ? '--metrics-port' : '--port';
+  const flag = port === config.metricsPort ? '--metrics-port' : port === config.grpcPort ? '--grpc-port' : '--port';
   switch (error.code) {
     case 'EADDRINUSE':
       return `port ${port} on ${host} is in use; stop the other program or take another port with ${flag} (0: any free one)`;

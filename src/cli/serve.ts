@@ -9,7 +9,7 @@ import { EXIT, type Host } from './host.ts';
 import { describeEmpty, formatListening, formatSummary, type StartFacts } from './summary.ts';
 
 /** The part of a server that its process needs. */
-export type Servable = Pick<ShoalServer, 'listen' | 'loaded' | 'summary' | 'metricsUrl' | 'close'>;
+export type Servable = Pick<ShoalServer, 'listen' | 'loaded' | 'summary' | 'metricsUrl' | 'grpcAddress' | 'close'>;
 
 /** What `serve` drives and listens to; tests bring their own. */
 export interface ServeParts {
@@ -60,13 +60,13 @@ export async function serve(config: Config, host: Host, parts: ServeParts): Prom
     return EXIT.cannotServe;
   }
 
-  const { metricsUrl = url } = server;
+  const { metricsUrl = url, grpcAddress } = server;
   if (host.isTerminal) host.out(formatListening(parts.version, url));
-  logger.info({ url, metricsUrl, version: parts.version, cores: config.cores }, 'listening');
+  logger.info({ url, metricsUrl, grpcAddress, version: parts.version, cores: config.cores }, 'listening');
   let isStopping = false;
   const announced = server.loaded().then(() => {
     // A server that is told to stop while it loads has nothing to announce.
-    if (!isStopping) announce({ url, metricsUrl, models: server.summary(), config }, host, logger);
+    if (!isStopping) announce({ url, metricsUrl, grpcAddress, models: server.summary(), config }, host, logger);
   });
 
   const signal = await Promise.race([stop, announced.then(() => stop)]);

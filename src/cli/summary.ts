@@ -8,6 +8,8 @@ export interface StartFacts {
   readonly url: string;
   /** Where `/metrics` is: `url` unless it has a port of its own. */
   readonly metricsUrl: string;
+  /** Where gRPC is; undefined when it is off. */
+  readonly grpcAddress?: string | undefined;
   readonly models: readonly ModelSummary[];
   readonly config: Pick<Config, 'models' | 'cores'>;
 }
@@ -18,7 +20,7 @@ export function formatListening(version: string, url: string): string {
 }
 
 /** One line per model, and what to try next. */
-export function formatSummary({ url, metricsUrl, models, config }: StartFacts): string {
+export function formatSummary({ url, metricsUrl, grpcAddress, models, config }: StartFacts): string {
   const base = reachableUrl(url);
   if (models.length === 0) return `\n${describeEmpty(config.models)}\n`;
   const rows = models.map((model) => [
@@ -37,6 +39,7 @@ export function formatSummary({ url, metricsUrl, models, config }: StartFacts): 
   const first = ready.map((model) => exampleInfer(model, base)).sort(byLength)[0];
   text += `\nTry it:\n${first === undefined ? '' : `  ${first.command}\n`}`;
   text += `  ${base}/ in a browser; ${reachableUrl(metricsUrl)}/metrics for Prometheus\n`;
+  if (grpcAddress !== undefined) text += `  ${grpcAddress} for clients of Triton's gRPC service\n`;
   text += `  Ctrl-C finishes what was accepted, then stops\n`;
   return text;
 }

@@ -130,15 +130,19 @@ export class InferRequestReader {
   #readField(): void {
     switch (this.#level) {
       case REQUEST:
-        return this.#readRequestField();
+        this.#readRequestField();
+        break;
       case INPUT:
-        return this.#readInputField(this.#drafts.at(-1)!);
+        this.#readInputField(this.#drafts.at(-1)!);
+        break;
       case OUTPUT:
-        return this.#readOutputField(this.#outputs.at(-1)!);
+        this.#readOutputField(this.#outputs.at(-1)!);
+        break;
       case PARAMETER:
-        return this.#readParameterField();
+        this.#readParameterField();
+        break;
       default:
-        return this.#readValueField();
+        this.#readValueField();
     }
   }
 

@@ -1,11 +1,11 @@
 import { invalid, type ShoalError } from '../errors.ts';
+import { SeenNames } from '../protocol/seen-names.ts';
 import { JsonTensorDecoder } from '../tensor/json-decode.ts';
 import { JsonArraySkip } from '../tensor/json-skip.ts';
 import { quoteName, SLICE_BYTES } from '../tensor/json-text.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { JsonCursor } from './json-cursor.ts';
 import { JsonValueSkip } from './json-skip-value.ts';
-import { SeenNames } from '../protocol/seen-names.ts';
 import {
   type RequestParameters,
   readInputParameter,

@@ -12,7 +12,7 @@ export type Stage = (typeof STAGES)[number];
 export const OUTCOMES = ['ok', 'invalid', 'rejected', 'expired', 'cancelled', 'failed', 'lost', 'unavailable'] as const;
 export type RequestOutcome = (typeof OUTCOMES)[number];
 
-export const PROTOCOLS: readonly Protocol[] = ['v2', 'v1', 'library'];
+export const PROTOCOLS: readonly Protocol[] = ['v2', 'v1', 'grpc', 'library'];
 export const RELEASE_REASONS: readonly ReleaseReason[] = ['idle', 'freed', 'full', 'window', 'alone', 'retry'];
 /** Why requests are turned away at the door. */
 export const REJECTIONS: readonly ErrorCode[] = [

@@ -20,7 +20,7 @@ import { type Spread, spreadOver } from './threads.ts';
 export type ModelState = 'loading' | 'ready' | 'draining' | 'unloaded' | 'failed';
 
 /** How a request came in. */
-export type Protocol = 'v2' | 'v1' | 'library';
+export type Protocol = 'v2' | 'v1' | 'grpc' | 'library';
 
 /** What a model version and its doors report. Calls must not throw. */
 export interface VersionEvents extends Omit<BatcherEvents, 'unbatchable'> {

@@ -39,6 +39,7 @@ describe('resolveConfig', () => {
       host: '127.0.0.1',
       port: 8000,
       metricsPort: undefined,
+      grpcPort: undefined,
       tritonMetrics: false,
       bodyLimitBytes: 64 * 2 ** 20,
       requestTimeoutMs: 30_000,
@@ -160,6 +161,20 @@ describe('resolveConfig', () => {
     assert.equal(
       granted.message,
       "--intra-op-threads is 3, expected 'auto' or at most 2, the cores granted to this process",
+    );
+  });
+
+  it('leaves gRPC off unless a port is given, which must be its own', () => {
+    assert.equal(resolveConfig({ grpcPort: 'off' }).grpcPort, undefined);
+    assert.equal(resolveConfig({ grpcPort: 8001 }).grpcPort, 8001);
+    assert.equal(resolveConfig({ port: 0, grpcPort: 0 }).grpcPort, 0, 'two free ports are two ports');
+    assert.throws(
+      () => resolveConfig({ grpcPort: 8000 }),
+      /^ConfigError: option 'grpcPort' is 8000, expected another port than that of port$/,
+    );
+    assert.throws(
+      () => resolveConfig({ metricsPort: 8001, grpcPort: 8001 }),
+      /^ConfigError: option 'grpcPort' is 8001, expected another port than that of option 'metricsPort'$/,
     );
   });
 

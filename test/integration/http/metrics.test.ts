@@ -16,7 +16,7 @@ const IDENT = { model: 'ident', version: '1' };
 /** Labels of each series of a model version, besides `model` and `version`. */
 const PER_VERSION: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
   shoal_requests_total: {
-    protocol: ['v1', 'v2', 'library'],
+    protocol: ['v1', 'v2', 'grpc', 'library'],
     outcome: ['ok', 'invalid', 'rejected', 'expired', 'cancelled', 'failed', 'lost', 'unavailable'],
   },
   shoal_request_duration_seconds_count: {},

@@ -47,6 +47,7 @@ function start(behaviour: Behaviour = {}): Run {
   };
   const fake: Servable = {
     metricsUrl: undefined,
+    grpcAddress: undefined,
     async listen() {
       note('listen');
       return behaviour.listen === undefined ? 'http://127.0.0.1:8000' : behaviour.listen();
@@ -244,7 +245,7 @@ describe('serve', () => {
 });
 
 describe('explainStartFailure', () => {
-  const options = resolveConfig({ cores: 1, host: 'no.such.host', port: 80, metricsPort: 81 });
+  const options = resolveConfig({ cores: 1, host: 'no.such.host', port: 80, metricsPort: 81, grpcPort: 82 });
 
   const served: [ServeErrorCode, RegExp][] = [
     ['MODELS_MISSING', /^said; create it or name another one: shoal serve <folder>$/],
@@ -258,6 +259,7 @@ describe('explainStartFailure', () => {
   const listened: [string, number, RegExp][] = [
     ['EADDRINUSE', 80, /^port 80 on no\.such\.host is in use; .* --port /],
     ['EADDRINUSE', 81, /^port 81 on no\.such\.host is in use; .* --metrics-port /],
+    ['EADDRINUSE', 82, /^port 82 on no\.such\.host is in use; .* --grpc-port /],
     ['EACCES', 80, /^port 80 on no\.such\.host is not allowed for this user; .* --port$/],
     ['EADDRNOTAVAIL', 80, /^no\.such\.host is not an address of this machine; .*--host/],
   ];

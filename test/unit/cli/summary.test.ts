@@ -67,6 +67,13 @@ Try it:
     assert.match(text, /; http:\/\/\[::1\]:9100\/metrics for Prometheus/);
   });
 
+  it('says where gRPC is when it is on', () => {
+    const facts = { url, metricsUrl: url, models: [summary()], config: config() };
+    const text = formatSummary({ ...facts, grpcAddress: '127.0.0.1:8001' });
+    assert.match(text, /^ {2}127\.0\.0\.1:8001 for clients of Triton's gRPC service$/m);
+    assert.doesNotMatch(formatSummary(facts), /gRPC/);
+  });
+
   it('says once where the models run and why', () => {
     const providerReason = 'CUDA is not available: no library';
     const models = [summary({ providerReason }), summary({ providerReason })];

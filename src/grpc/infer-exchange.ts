@@ -1,0 +1,153 @@
+import type { PendingRequest, Reply } from '../batching/request.ts';
+import { ShoalError } from '../errors.ts';
+import { checkClassification, classifyOutput } from '../protocol/classification.ts';
+import { runSliced } from '../protocol/sliced.ts';
+import type { ModelVersion } from '../serving/model-version.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { encodeInferReply } from './infer-reply.ts';
+import { type InferCall, InferRequestReader, readInferRequest } from './infer-request.ts';
+import type { GrpcParts } from './parts.ts';
+import { publicError } from './status.ts';
+
+/** Where a request came from and where its answer goes. */
+export interface InferCaller {
+  /** Whether the answer is a `ModelStreamInferResponse`. */
+  readonly inStream: boolean;
+  /** Wall-clock instant at which the caller stops waiting, in milliseconds; Infinity when it waits for ever. */
+  readonly deadlineAtMs: number;
+  /** Called once with the encoded reply, or else {@link refused} is. */
+  replied(message: Buffer, answer: Reply, receivedMs: number, endMs: number): void;
+  refused(error: ShoalError, exchange: InferExchange): void;
+}
+
+/** One inference request over gRPC, from its message to its reply; by callbacks, as over HTTP. */
+export class InferExchange {
+  readonly #parts: GrpcParts;
+  readonly #caller: InferCaller;
+  readonly #reader: InferRequestReader;
+  readonly #receivedMs: number;
+  #call: InferCall | undefined;
+  #model: ModelVersion | undefined;
+  #pending: PendingRequest | undefined;
+  #hasLeft = false;
+
+  /** @param message a `ModelInferRequest`; it must not change until the caller has been answered. */
+  constructor(parts: GrpcParts, message: Buffer, caller: InferCaller) {
+    this.#parts = parts;
+    this.#caller = caller;
+    this.#reader = new InferRequestReader(message);
+    this.#receivedMs = parts.clock.now();
+  }
+
+  /** The bytes of the request's id as far as it has been read. */
+  get id(): Buffer | undefined {
+    return this.#reader.id;
+  }
+
+  /** Decodes, queues, and answers. */
+  run(): void {
+    try {
+      const call = runSliced(readInferRequest(this.#reader));
+      if (call instanceof Promise) call.then((ready) => this.#submit(ready)).catch((thrown) => this.#fail(thrown));
+      else this.#submit(call);
+    } catch (thrown) {
+      this.#fail(thrown);
+    }
+  }
+
+  /** Gives the request up: the caller has left, or its deadline has passed. */
+  leave(): void {
+    this.#hasLeft = true;
+    if (this.#pending !== undefined && !this.#isLate()) this.#model!.cancel(this.#pending);
+    // Else the batcher's own deadline, which is the same, ends it as what it is.
+  }
+
+  /** Called when the request has been refused or has failed. */
+  failed(error: ShoalError): void {
+    this.#fail(error);
+  }
+
+  /** Called with the request's own rows. */
+  answered(answer: Reply): void {
+    try {
+      const encoded = runSliced(this.#encode(answer));
+      if (encoded instanceof Promise) {
+        encoded.then((ready) => this.#reply(answer, ready)).catch((thrown) => this.#fail(thrown));
+      } else this.#reply(answer, encoded);
+    } catch (thrown) {
+      this.#fail(thrown);
+    }
+  }
+
+  #submit(call: InferCall): void {
+    const model = this.#findModel();
+    this.#call = call;
+    if (this.#hasLeft && !this.#isLate()) throw new ShoalError('CANCELLED', 'the caller left');
+    const { deadlineAtMs } = this.#caller;
+    const leftMs = deadlineAtMs === Number.POSITIVE_INFINITY ? undefined : deadlineAtMs - Date.now();
+    if (leftMs !== undefined && leftMs <= 0) {
+      throw new ShoalError('DEADLINE_EXCEEDED', 'the deadline of the call had passed before the request was read');
+    }
+    if (call.outputs !== undefined) checkClassification(model.signature?.outputs ?? [], call.outputs);
+    const elapsedMs = this.#parts.clock.now() - this.#receivedMs;
+    this.#pending = model.submit(call.inputs, {
+      receivedMs: this.#receivedMs,
+      outputs: call.outputs?.map((output) => output.name),
+      timeoutMs: leftMs === undefined ? undefined : leftMs + elapsedMs,
+      queueTimeoutMs: call.timeoutMs,
+    });
+    this.#pending.onSettled(this);
+  }
+
+  /** The version asked for. @throws {ShoalError} MODEL_NOT_FOUND. */
+  #findModel(): ModelVersion {
+    const { modelName, modelVersion } = this.#reader;
+    this.#model ??= this.#parts.registry.get(modelName, modelVersion === '' ? undefined : modelVersion);
+    return this.#model;
+  }
+
+  #isLate(): boolean {
+    return Date.now() >= this.#caller.deadlineAtMs;
+  }
+
+  *#encode(answer: Reply): Generator<void, Buffer, void> {
+    const { outputs: asked, isRaw } = this.#call!;
+    const model = this.#model!;
+    const specs = model.signature!.outputs;
+    const outputs: { name: string; tensor: Tensor }[] = [];
+    // Typed contents have no place for FP16.
+    let raw = isRaw;
+    for (let i = 0; i < answer.outputs.length; i++) {
+      const tensor = answer.outputs[i]!;
+      if (tensor.datatype === 'FP16') raw = true;
+      if (asked === undefined) outputs.push({ name: specs[i]!.name, tensor });
+      else {
+        const one = asked[i]!;
+        if (one.binary === true) raw = true;
+        outputs.push({ name: one.name, tensor: one.classes > 0 ? yield* classifyOutput(model, one, tensor) : tensor });
+      }
+    }
+    return yield* encodeInferReply(
+      { modelName: model.name, modelVersion: model.version, id: this.#reader.id, outputs, isRaw: raw },
+      { inStream: this.#caller.inStream, limitBytes: this.#parts.config.bodyLimitBytes },
+    );
+  }
+
+  #reply(answer: Reply, message: Buffer): void {
+    const endMs = this.#parts.clock.now();
+    this.#model!.events.finished('grpc', this.#receivedMs, endMs, undefined, answer.stamps);
+    this.#caller.replied(message, answer, this.#receivedMs, endMs);
+  }
+
+  #fail(thrown: unknown): void {
+    let error = publicError(thrown, this.#parts.logger);
+    try {
+      // Whatever is wrong with a request to a model that does not exist, that is what its caller should know.
+      this.#findModel().events.finished('grpc', this.#receivedMs, this.#parts.clock.now(), error.code, undefined);
+    } catch (unknown) {
+      // The name of an unknown model must not become a label of the metrics.
+      if (this.#reader.modelName !== '') error = publicError(unknown, this.#parts.logger);
+    }
+    this.#caller.refused(error, this);
+  }
+}
