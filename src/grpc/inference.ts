@@ -1,7 +1,10 @@
+import { ShoalError } from '../errors.ts';
 import { EXTENSIONS } from '../protocol/extensions.ts';
 import { modelConfig } from '../protocol/model-config.ts';
 import { modelMetadata } from '../protocol/model-metadata.ts';
+import { repositoryIndex } from '../protocol/repository-index.ts';
 import { versionStatistics } from '../protocol/statistics.ts';
+import type { ControlParameters } from '../serving/model-control.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
 import type { Signature } from '../tensor/signature.ts';
 import type { Method } from './methods.ts';
@@ -9,7 +12,7 @@ import type { GrpcParts } from './parts.ts';
 
 /** The methods of `inference.GRPCInferenceService` but those for inference itself. */
 export function inferenceMethods(parts: GrpcParts): Readonly<Record<string, Method>> {
-  const { registry, metrics } = parts;
+  const { registry, control, metrics } = parts;
   const find = (request: Readonly<Record<string, unknown>>): ModelVersion => {
     const { name, version } = addressOf(request);
     return registry.get(name, version);
@@ -37,6 +40,20 @@ export function inferenceMethods(parts: GrpcParts): Readonly<Record<string, Meth
       const ready = versions.filter((one) => one.isReady);
       return { model_stats: ready.map((one) => versionStatistics(metrics.metersOf(one))) };
     },
+    RepositoryIndex: async (request) => {
+      refuseRepository(request);
+      return { models: repositoryIndex(await registry.index(request['ready'] === true)) };
+    },
+    RepositoryModelLoad: async (request) => {
+      refuseRepository(request);
+      await control.load(String(request['model_name']), parametersOf(request));
+      return {};
+    },
+    RepositoryModelUnload: async (request) => {
+      refuseRepository(request);
+      await control.unload(String(request['model_name']), parametersOf(request));
+      return {};
+    },
   };
 }
 
@@ -52,4 +69,18 @@ function signatureOf(model: ModelVersion): Signature {
   const { signature } = model;
   if (signature === undefined) throw model.notReady();
   return signature;
+}
+
+/** There is one repository, without a name. */
+function refuseRepository({ repository_name: name }: Readonly<Record<string, unknown>>): void {
+  if (name === '') return;
+  throw new ShoalError('UNIMPLEMENTED', `repository '${String(name)}' is not known: there is one, without a name`);
+}
+
+/** The `parameters` of a repository request, each as the value it has. */
+function parametersOf({ parameters }: Readonly<Record<string, unknown>>): ControlParameters {
+  const choices = parameters as Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  return Object.fromEntries(
+    Object.entries(choices).map(([name, choice]) => [name, choice[String(choice['parameter_choice'])]]),
+  );
 }

@@ -2,6 +2,7 @@ import type { Clock } from '../clock.ts';
 import type { Config } from '../config.ts';
 import type { Logger } from '../logging.ts';
 import type { BuildInfo, ServerMetrics } from '../metrics/server-metrics.ts';
+import type { ModelControl } from '../serving/model-control.ts';
 import type { ModelRegistry } from '../serving/registry.ts';
 
 /** What the methods work with. */
@@ -9,6 +10,7 @@ export interface GrpcParts {
   readonly config: Config;
   readonly clock: Clock;
   readonly registry: ModelRegistry;
+  readonly control: ModelControl;
   readonly metrics: ServerMetrics;
   readonly build: BuildInfo;
   /** Why the server is not ready; undefined when it is. */

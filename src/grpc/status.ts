@@ -5,6 +5,7 @@ import type { Logger } from '../logging.ts';
 /** The one table from code to gRPC status. A new code does not compile until it stands here. */
 export const GRPC_STATUS: Readonly<Record<ErrorCode, status>> = {
   INVALID_REQUEST: status.INVALID_ARGUMENT,
+  LOAD_FAILED: status.INVALID_ARGUMENT,
   CROSS_ORIGIN: status.PERMISSION_DENIED,
   NOT_FOUND: status.NOT_FOUND,
   MODEL_NOT_FOUND: status.NOT_FOUND,
@@ -19,6 +20,7 @@ export const GRPC_STATUS: Readonly<Record<ErrorCode, status>> = {
   INFERENCE_FAILED: status.INTERNAL,
   INTERNAL: status.INTERNAL,
   UNIMPLEMENTED: status.UNIMPLEMENTED,
+  CONTROL_DISABLED: status.UNAVAILABLE,
   MODEL_NOT_READY: status.UNAVAILABLE,
   EXECUTOR_LOST: status.UNAVAILABLE,
   SHUTTING_DOWN: status.UNAVAILABLE,
