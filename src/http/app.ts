@@ -8,7 +8,7 @@ import { type HttpParts, NOTED, type Noted, notedOf } from './parts.ts';
 import { handleError, sendJson } from './replies.ts';
 import { addRepositoryRoutes } from './repository.ts';
 import { refuseHead } from './request-head.ts';
-import { Routes } from './routes.ts';
+import { notAllowed, Routes } from './routes.ts';
 import { addUnimplementedRoutes } from './unimplemented.ts';
 import { addV1Routes } from './v1.ts';
 import { addV2Routes } from './v2.ts';
@@ -19,6 +19,7 @@ import { addV2Routes } from './v2.ts';
  */
 export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
   const { config, clock } = parts;
+  const routes = new Routes(app);
 
   // No decision hangs on the request's media type: real clients send anything there, or nothing.
   app.removeAllContentTypeParsers();
@@ -35,7 +36,12 @@ export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
     if (headers['x-request-id'] !== undefined) reply.header('x-request-id', request.id);
     if (parts.isDraining()) reply.header('connection', 'close');
     try {
-      if (request.is404) throw nothingAt(request);
+      if (request.is404) {
+        const allow = routes.allowAt(pathOf(request));
+        if (allow === undefined) throw nothingAt(request);
+        reply.header('allow', allow);
+        throw notAllowed(request.method, allow);
+      }
       refuseHead(request.raw);
       done();
     } catch (error) {
@@ -49,12 +55,11 @@ export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
     handleError(thrown, request, reply, parts.logger);
   });
 
-  const routes = new Routes(app);
   addV2Routes(routes, parts);
   addRepositoryRoutes(routes, parts);
   addV1Routes(routes, parts);
   addUnimplementedRoutes(routes);
-  addOpenApiRoutes(routes, parts);
+  addOpenApiRoutes(routes, parts, app.prefix);
   addDocsRoutes(routes);
   routes.add('GET', '/', (request, reply) => {
     if (!request.headers.accept?.includes('text/html')) return sendJson(reply, 200, { status: 'alive' });

@@ -20,14 +20,22 @@ const POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /**
- * The page's own script. The document's address is taken from the script's: whatever prefix or proxy is before it, the
- * document is one step up.
+ * The page's own script. It takes the document's address, and the server's, from its own: so they are right behind
+ * proxies, too, that take a prefix off the paths.
  */
-const START = `const address = document.currentScript.src;
-addEventListener('DOMContentLoaded', () => {
+const START = `const base = new URL('..', document.currentScript.src);
+addEventListener('DOMContentLoaded', async () => {
+  const viewer = document.getElementById('viewer');
+  const answer = await fetch(new URL('openapi.json', base)).catch(() => undefined);
+  if (!answer?.ok) {
+    viewer.textContent = 'The document could not be loaded: ' + (answer?.status ?? 'no answer') + '.';
+    return;
+  }
+  const spec = await answer.json();
+  spec.servers = [{ url: base.href.replace(/\\/$/, '') }];
   SwaggerUIBundle({
-    url: new URL('../openapi.json', address).href,
-    dom_id: '#viewer',
+    spec,
+    domNode: viewer,
     deepLinking: true,
     displayRequestDuration: true,
     defaultModelsExpandDepth: 0,

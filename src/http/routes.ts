@@ -13,6 +13,7 @@ const METHODS: readonly HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 
 export class Routes {
   readonly #app: FastifyInstance;
   readonly #methods: Map<string, Set<HTTPMethods>> = new Map();
+  #patterns: (readonly [pattern: RegExp, allow: string])[] | undefined;
 
   constructor(app: FastifyInstance) {
     this.#app = app;
@@ -29,6 +30,18 @@ export class Routes {
     }
   }
 
+  /**
+   * What `Allow` says at `path` (without a query); undefined where there is nothing. For methods that Node's parser
+   * knows and Fastify's router does not, such as QUERY, which the router takes for unknown paths.
+   */
+  allowAt(path: string): string | undefined {
+    this.#patterns ??= [...this.#methods].map(([url, known]) => [
+      patternOf(this.#app.prefix + url),
+      [...known].join(', '),
+    ]);
+    return this.#patterns.find(([pattern]) => pattern.test(path))?.[1];
+  }
+
   /** Adds the answers for wrong methods; to be called after all routes. */
   finish(): void {
     for (const [url, known] of this.#methods) {
@@ -40,15 +53,25 @@ export class Routes {
         // Before the body is read.
         onRequest: (request, reply) => {
           reply.header('allow', allow);
-          sendError(
-            reply,
-            new ShoalError('METHOD_NOT_ALLOWED', `${request.method} is not allowed here, only ${allow}`),
-          );
+          sendError(reply, notAllowed(request.method, allow));
         },
         handler: () => {},
       });
     }
   }
+}
+
+/** The error for a method that a path does not have. */
+export function notAllowed(method: string, allow: string): ShoalError {
+  return new ShoalError('METHOD_NOT_ALLOWED', `${method} is not allowed here, only ${allow}`);
+}
+
+/** The whole paths that a route's URL stands for. */
+function patternOf(url: string): RegExp {
+  const source = url
+    .replace(/[.+?^${}()|[\]\\]/g, '\\$&')
+    .replace(/::|:\w+|\*/g, (part) => (part === '::' ? ':' : part === '*' ? '.*' : '[^/]+'));
+  return new RegExp(`^${source}$`);
 }
 
 function spellings(path: string): string[] {

@@ -2,6 +2,7 @@ import { stringifyDocument } from './element-schemas.ts';
 import { ErrorResponses } from './errors.ts';
 import { type DescribedModel, modelParts } from './infer-operations.ts';
 import { REPLY_HEADERS, REPLY_SCHEMAS, sharedParameters } from './reply-schemas.ts';
+import { repositoryPaths } from './repository-operations.ts';
 import { modelPaths, SERVER_TAGS, serverPaths } from './server-operations.ts';
 
 /** What the document says of the server. */
@@ -25,12 +26,17 @@ are too large) or 500 (a fault of the server). GET comes with HEAD. A path may e
 /**
  * The OpenAPI 3.1 document of a server, as text: made from the signatures of the models that answer.
  *
- * @param server base of the paths, relative to where the document is: so it holds below a prefix and behind proxies.
+ * @param server base of the paths: the prefix of all routes, or `/`.
  */
 export function renderDocument({ version, names, models, hasMetrics }: DescribedServer, server: string): string {
   const responses = new ErrorResponses();
   const inference = modelParts(models, responses);
-  const paths = { ...inference.paths, ...serverPaths(responses, hasMetrics), ...modelPaths(responses) };
+  const paths = {
+    ...inference.paths,
+    ...serverPaths(responses, hasMetrics),
+    ...modelPaths(responses),
+    ...repositoryPaths(responses),
+  };
   return stringifyDocument({
     openapi: '3.1.0',
     info: { title: 'Shoal', version, description: DESCRIPTION },

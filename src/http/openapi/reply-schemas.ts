@@ -72,6 +72,19 @@ export const REPLY_SCHEMAS: Readonly<Record<string, Json>> = {
     { description: "Triton's `ModelConfig` in JSON." },
   ),
   Statistics: object({ model_stats: arrayOf(statistics) }),
+  RepositoryIndex: arrayOf({
+    type: 'object',
+    required: ['name', 'state', 'reason'],
+    properties: {
+      name: STRING,
+      version: { ...VERSION, description: 'Not there for a model that was never loaded.' },
+      state: { enum: ['READY', 'UNAVAILABLE', 'LOADING', 'UNLOADING'] },
+      reason: { ...STRING, description: 'Why it is not ready; empty when there is nothing to say.' },
+    },
+    additionalProperties: false,
+  }),
+  Loaded: object({ name: STRING, load: { const: true } }),
+  Unloaded: object({ name: STRING, unload: { const: true } }),
   V1Models: object({ models: arrayOf(STRING) }),
   V1Status: object({ ...v1Status, ready: { const: true } }),
   V1NotReady: object({ ...v1Status, ...notReady }),
@@ -122,6 +135,13 @@ export function sharedParameters(names: readonly string[]): Readonly<Record<stri
       required: true,
       description: 'The number of a version.',
       schema: { ...VERSION, examples: ['1'] },
+    },
+    FolderModel: {
+      name: 'model',
+      in: 'path',
+      required: true,
+      description: 'The name of a model in the models folder, whether it is loaded or not.',
+      schema: { type: 'string', minLength: 1, ...(names.length === 0 ? {} : { examples: names.slice(0, 1) }) },
     },
     HeaderLength: HEADER_LENGTH,
   };

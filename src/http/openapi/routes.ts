@@ -11,21 +11,21 @@ interface Made {
   readonly text: Buffer;
 }
 
-/** `GET /openapi.json`: made when it is first asked for, and again when the models have changed. */
-export function addOpenApiRoutes(routes: Routes, parts: HttpParts): void {
-  const made: Map<string, Made> = new Map();
-  routes.add('GET', '/openapi.json', async (request, reply) => {
-    // Paths may end with a slash; what is relative to such a one begins a step further down.
-    const base = request.url.split('?', 1)[0]!.endsWith('/') ? '..' : '.';
+/**
+ * `GET /openapi.json`: made when it is first asked for, and again when the models have changed.
+ *
+ * @param prefix of all routes; empty without one.
+ */
+export function addOpenApiRoutes(routes: Routes, parts: HttpParts, prefix: string): void {
+  let made: Made | undefined;
+  routes.add('GET', '/openapi.json', async (_request, reply) => {
     const from = describe(parts);
-    let document = made.get(base);
-    if (document === undefined || !isSame(document.from, from)) {
+    if (made === undefined || !isSame(made.from, from)) {
       // Nothing of it is loaded before it is needed.
       const { renderDocument } = await import('./document.ts');
-      document = { from, text: Buffer.from(renderDocument(from, base)) };
-      made.set(base, document);
+      made = { from, text: Buffer.from(renderDocument(from, prefix === '' ? '/' : prefix)) };
     }
-    return reply.header('content-type', JSON_TYPE).send(document.text);
+    return reply.header('content-type', JSON_TYPE).send(made.text);
   });
 }
 

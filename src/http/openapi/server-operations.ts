@@ -7,6 +7,7 @@ import { modelParameters } from './reply-schemas.ts';
 export const SERVER_TAGS: readonly Json[] = [
   { name: 'Server', description: 'Health, what the server is, and what it measures.' },
   { name: 'Models', description: 'What the models take and give, how they are configured, and what they have done.' },
+  { name: 'Repository', description: 'Which models there are, and which of them are loaded.' },
   { name: 'V1', description: 'As KServe V1 and TensorFlow Serving have it.' },
 ];
 

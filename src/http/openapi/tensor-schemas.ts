@@ -20,7 +20,7 @@ export function requestSchema(signature: Signature, maxBatchSize: number): Json 
       id: { type: ['string', 'null'], description: 'Returned with the reply.' },
       inputs: arrayOf(anyOf(inputs), { minItems: inputs.length, maxItems: inputs.length, ...everyInput }),
       outputs: {
-        ...arrayOf(requestedOutput(signature), { uniqueItems: true, maxItems: signature.outputs.length }),
+        ...arrayOf(requestedOutput(signature), { maxItems: signature.outputs.length, ...eachAtMostOnce(signature) }),
         type: ['array', 'null'],
         description: 'The outputs wanted, in this order. Without it: all of them.',
       },
@@ -166,6 +166,11 @@ function rowsOf(spec: TensorSpec, signature: Signature): string {
 
 function describe(spec: TensorSpec): string {
   return `${spec.datatype} ${formatShape(spec.shape)}`;
+}
+
+function eachAtMostOnce({ outputs }: Signature): Json {
+  if (outputs.length === 1) return {};
+  return { allOf: outputs.map(({ name }) => ({ contains: named(name), minContains: 0, maxContains: 1 })) };
 }
 
 function named(name: string): Json {

@@ -113,6 +113,8 @@ describe('health, metadata and configuration', () => {
       ['OPTIONS', '/v2', 'GET, HEAD'],
       ['PATCH', '/', 'GET, HEAD'],
       ['TRACE', '/v2', 'GET, HEAD'],
+      ['QUERY', '/v2/models/add2/', 'GET, HEAD'],
+      ['PROPFIND', '/v2/models/add2/versions/1/infer', 'POST'],
     ] as const) {
       const answer = await running().send(method, path);
       assert.equal(answer.headers['allow'], allow, `${method} ${path}`);
@@ -131,6 +133,7 @@ describe('health, metadata and configuration', () => {
       ['GET', '/v2/models/add2/versions/1/nothing'],
       ['GET', '//v2'],
       ['DELETE', '/nowhere'],
+      ['QUERY', '/v2/models/add2/nothing'],
     ] as const) {
       const answer = await running().send(method, path, method === 'POST' ? '{}' : undefined);
       if (path === '/v2/models') expectError(answer, 'METHOD_NOT_ALLOWED');
