@@ -2,6 +2,7 @@ import type { Clock, Timer } from '../clock.ts';
 import { type ErrorCode, invalid, ShoalError, toShoalError } from '../errors.ts';
 import type { Signature } from '../tensor/signature.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import { AnswerOrder } from './answer-order.ts';
 import { Batch, RowsMismatch } from './batch.ts';
 import type { CoreTokens, TokenUser } from './core-tokens.ts';
 import type { CostEstimate } from './cost.ts';
@@ -63,6 +64,8 @@ export interface BatcherOptions {
   /** See {@link PolicyState.preferredRows}. */
   readonly preferredRows: readonly number[];
   readonly windowMs: number;
+  /** Whether answers come in the order in which their requests were accepted. */
+  readonly preservesOrder: boolean;
   readonly budget: ByteBudget;
   readonly tokens: CoreTokens;
   readonly cost: CostEstimate;
@@ -96,6 +99,7 @@ export class Batcher implements TokenUser {
   readonly #running: Set<Batch> = new Set();
   readonly #poison: PoisonList = new PoisonList();
   readonly #rejoin: Rejoin = new Rejoin();
+  readonly #order: AnswerOrder | undefined;
   #collecting = false;
   #signature: Signature;
   #closed: ShoalError | undefined;
@@ -109,6 +113,7 @@ export class Batcher implements TokenUser {
     this.#options = options;
     this.#clock = options.clock;
     this.#signature = options.signature;
+    this.#order = options.preservesOrder ? new AnswerOrder() : undefined;
   }
 
   /** The signature batches are formed by; not batched any more once the model has proven unbatchable. */
@@ -152,6 +157,7 @@ export class Batcher implements TokenUser {
     this.queuedRows += inputs.rows;
     this.inflightRequests++;
     this.#options.budget.heldBytes += inputs.bytes;
+    this.#order?.add(request);
     this.#armDeadline(request.expiresMs);
     this.#changed();
     if (this.#idleSlot() !== undefined) this.#options.tokens.request(this);
@@ -331,8 +337,13 @@ export class Batcher implements TokenUser {
       if (member.state === 'settled') continue;
       member.stamps.computeStartMs = result.computeStartMs;
       member.stamps.computeEndMs = result.computeEndMs;
-      if (member.resolve(answers[i]!, info, this.#clock.now())) this.#release(member, undefined);
+      if (this.#order === undefined) this.#settle(member, answers[i]!, info);
+      else this.#order.answer(member, () => this.#settle(member, answers[i]!, info));
     }
+  }
+
+  #settle(request: PendingRequest, outputs: readonly Tensor[], info: BatchInfo): void {
+    if (request.resolve(outputs, info, this.#clock.now())) this.#release(request, undefined);
   }
 
   /** Decides for each member of a batch that gave no answers: it is tried again, or its caller gets the error. */
@@ -393,6 +404,7 @@ export class Batcher implements TokenUser {
       this.#claimsLess();
     }
     this.#release(request, error.code);
+    this.#order?.advance();
     this.#checkDrained();
   }
 
@@ -487,6 +499,7 @@ export class Batcher implements TokenUser {
     for (const batch of this.#running) {
       for (const member of batch.members) if (member.state === 'running') all.push(member);
     }
+    if (this.#order !== undefined) all.push(...this.#order.held());
     return all;
   }
 

@@ -84,6 +84,7 @@ export function formatReport(model: ModelSummary & { readonly example: Example |
     ['file', `${model.file}${model.fileBytes > 0 ? ` (${formatBytes(model.fileBytes)})` : ''}`],
     ['state', model.state === 'failed' ? `failed: ${model.reason ?? 'no reason given'}` : `${model.state}${load}`],
   ];
+  if (model.configuration !== undefined) facts.push(['configuration', model.configuration]);
   if (model.signature !== undefined) {
     facts.push(['provider', `${model.provider}: ${model.providerReason}`]);
     facts.push(['batching', model.batching]);

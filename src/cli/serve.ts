@@ -79,7 +79,7 @@ export async function serve(config: Config, host: Host, parts: ServeParts): Prom
 function announce(facts: StartFacts, host: Host, logger: Logger): void {
   const { models, config } = facts;
   if (host.isTerminal) host.out(formatSummary(facts));
-  if (models.length === 0) logger.info(describeEmpty(config.models));
+  if (models.length === 0) logger.info(describeEmpty(config));
   const ready = models.filter((model) => model.state === 'ready').length;
   logger.info({ models: models.length, ready }, 'loaded');
 }

@@ -11,7 +11,7 @@ export interface StartFacts {
   /** Where gRPC is; undefined when it is off. */
   readonly grpcAddress?: string | undefined;
   readonly models: readonly ModelSummary[];
-  readonly config: Pick<Config, 'models' | 'cores'>;
+  readonly config: Pick<Config, 'models' | 'cores' | 'modelControlMode'>;
 }
 
 /** The first line, printed as soon as the port is open. */
@@ -22,7 +22,7 @@ export function formatListening(version: string, url: string): string {
 /** One line per model, and what to try next. */
 export function formatSummary({ url, metricsUrl, grpcAddress, models, config }: StartFacts): string {
   const base = reachableUrl(url);
-  if (models.length === 0) return `\n${describeEmpty(config.models)}\n`;
+  if (models.length === 0) return `\n${describeEmpty(config)}\n`;
   const rows = models.map((model) => [
     model.name,
     `v${model.version}`,
@@ -44,8 +44,14 @@ export function formatSummary({ url, metricsUrl, grpcAddress, models, config }: 
   return text;
 }
 
-/** How an empty folder becomes useful. */
-export function describeEmpty(folder: string): string {
+/** How a server without models becomes useful. */
+export function describeEmpty({
+  models: folder,
+  modelControlMode,
+}: Pick<Config, 'models' | 'modelControlMode'>): string {
+  if (modelControlMode === 'explicit') {
+    return `No models are loaded yet: POST /v2/repository/models/<name>/load loads one of ${folder}, --load-model <name> at the start`;
+  }
   const path = folder.replace(/\/+$/, '');
   return `No models in ${folder} yet: add one as ${path}/<name>.onnx or ${path}/<name>/1/model.onnx and start again`;
 }

@@ -16,7 +16,7 @@ export function renderPage(
   const rows = models.map(renderModel).join('');
   const table =
     models.length === 0
-      ? '<p>No models yet. Put <code>&lt;name&gt;.onnx</code> or <code>&lt;name&gt;/1/model.onnx</code> into the models folder and start again.</p>'
+      ? '<p>No models yet. Put <code>&lt;name&gt;.onnx</code> or <code>&lt;name&gt;/1/model.onnx</code> into the models folder and start again; with <code>--model-control-mode explicit</code>, load it by its name.</p>'
       : `<table><thead><tr><th>model<th>state<th>runs on<th>inputs<th>outputs<th>batching</thead><tbody>${rows}</tbody></table>`;
   return `<!doctype html>
 <html lang="en">
@@ -46,13 +46,13 @@ Requests that arrive together share ONNX Runtime calls.</p>
 
 function renderModel(model: ModelSummary): string {
   const path = `v2/models/${encodeURIComponent(model.name)}/versions/${model.version}`;
-  const state = `<span class="${model.state}">${model.state}</span>${model.reason === undefined ? '' : `<br>${escapeHtml(model.reason)}`}`;
+  const state = `<span class="${model.state}">${model.state}</span>${model.reason === undefined || model.state !== 'failed' ? '' : `<br>${escapeHtml(model.reason)}`}`;
   const tensors = (specs: readonly { name: string; datatype: string; shape: readonly number[] }[] = []): string =>
     specs
       .map(({ name, datatype, shape }) => `<code>${escapeHtml(name)}: ${datatype} [${shape.join(', ')}]</code>`)
       .join('');
-  const failed = model.state === 'failed';
-  const runs = failed
+  const isDown = model.state === 'failed' || model.state === 'unloaded';
+  const runs = isDown
     ? ''
     : `${escapeHtml(model.provider)}, ${model.instances} × ${model.threads} thread${model.threads === 1 ? '' : 's'}`;
   const cells = [
@@ -61,7 +61,7 @@ function renderModel(model: ModelSummary): string {
     runs,
     tensors(model.signature?.inputs),
     tensors(model.signature?.outputs),
-    failed
+    isDown
       ? ''
       : `${escapeHtml(model.batching)}${model.maxBatchSize > 1 ? `; at most ${model.maxBatchSize} rows` : ''}`,
   ];

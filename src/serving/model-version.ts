@@ -11,6 +11,7 @@ import { checkInputs, checkOutputs, type Signature } from '../tensor/signature.t
 import type { Tensor } from '../tensor/tensor.ts';
 import { applySettings, planProbe, type Served } from './apply-settings.ts';
 import { checkTensors } from './check-tensors.ts';
+import { describeSettings } from './describe-settings.ts';
 import { ExecutorPool } from './executor-pool.ts';
 import type { ModelSettings } from './model-settings.ts';
 import { chooseForModel, type ProviderChoice } from './provider.ts';
@@ -104,6 +105,8 @@ export interface ModelSummary {
   /** One sentence: whether requests share runs, and why. */
   readonly batching: string;
   readonly maxBatchSize: number;
+  /** One line: what the model's configuration sets; undefined when it has none. */
+  readonly configuration: string | undefined;
   readonly signature: Signature | undefined;
   readonly file: string;
   readonly fileBytes: number;
@@ -138,6 +141,7 @@ export class ModelVersion {
   readonly #cost: CostEstimate = new CostEstimate();
   readonly #spread: Spread;
   readonly #queueTimeoutMs: number;
+  readonly #configuration: string | undefined;
   #state: ModelState = 'loading';
   #reason: string | undefined;
   #provider: ProviderChoice | undefined;
@@ -160,6 +164,7 @@ export class ModelVersion {
       },
       source.bytes,
     );
+    this.#configuration = source.problem === undefined ? describeSettings(source.settings) : undefined;
     this.#queueTimeoutMs = source.settings.batching.queue.timeoutMs ?? Number.POSITIVE_INFINITY;
     this.events = context.eventsFor(this);
   }
@@ -239,6 +244,7 @@ export class ModelVersion {
       threads: this.#spread.threads,
       batching: this.#batching,
       maxBatchSize: this.#maxBatchSize,
+      configuration: this.#configuration,
       signature: this.signature,
       file: this.source.file,
       fileBytes: this.source.bytes,
@@ -284,6 +290,7 @@ export class ModelVersion {
         maxQueueRequests: settings.batching.queue.maxRequests ?? Number.POSITIVE_INFINITY,
         preferredRows: settings.batching.preferredRows.filter((rows) => rows <= this.#maxBatchSize),
         windowMs: this.batchWindowMs,
+        preservesOrder: settings.batching.preservesOrder,
         budget: this.#context.budget,
         tokens: this.#context.tokens,
         cost: this.#cost,
@@ -294,7 +301,13 @@ export class ModelVersion {
       this.#loadMs = clock.now() - start;
       this.#state = 'ready';
       const { provider, providerReason } = this.summary();
-      const fields = { ...this.#labels(), provider, providerReason, loadMs: Math.round(this.#loadMs) };
+      const fields = {
+        ...this.#labels(),
+        provider,
+        providerReason,
+        loadMs: Math.round(this.#loadMs),
+        configuration: this.#configuration,
+      };
       log.info(
         { ...fields, batching: this.#batching, maxBatchSize: this.#maxBatchSize },
         `model '${this.name}' version ${this.version} is ready`,

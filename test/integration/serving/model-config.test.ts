@@ -138,6 +138,10 @@ describe('a repository with configurations', () => {
     assert.deepEqual([config.instance_group[0]!.kind, config.instance_group[0]!.count], ['KIND_CPU', 2]);
     const { threads, maxInstances, providerReason } = summaryOf(server, 'labelled');
     assert.deepEqual([threads, maxInstances, providerReason], [2, 2, 'KIND_CPU in config.pbtxt']);
+    assert.match(
+      summaryOf(server, 'labelled').configuration!,
+      /^config.pbtxt: max_batch_size 4, version_policy latest 1, /,
+    );
   });
 
   it('fixes dimensions that the file leaves free', async () => {

@@ -55,6 +55,7 @@ export function setUp(
     maxQueueRequests: Number.POSITIVE_INFINITY,
     preferredRows: [],
     windowMs: 0,
+    preservesOrder: false,
     ...rest,
     budget,
     tokens,

@@ -332,6 +332,7 @@ export class World {
       maxQueueRequests: Number.POSITIVE_INFINITY,
       preferredRows: [],
       windowMs,
+      preservesOrder: false,
       budget: this.#budget,
       tokens: this.#tokens,
       cost: new CostEstimate(),

@@ -54,6 +54,11 @@ describe('inspect', () => {
     assert.equal(host.stderr, '');
   });
 
+  it('says what a configuration sets', async () => {
+    const { host } = await run([summary({ configuration: 'config.pbtxt: max_batch_size 8, version_policy latest 1' })]);
+    assert.match(host.stdout, /\n {2}configuration {2}config.pbtxt: max_batch_size 8, version_policy latest 1\n/);
+  });
+
   it('reports a failed model with its reason and fails', async () => {
     const failed = summary({
       name: 'bad',

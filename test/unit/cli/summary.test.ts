@@ -86,8 +86,15 @@ Try it:
     const text = formatSummary({ url, metricsUrl: url, models: [], config: config() });
     assert.match(text, /No models in \.\/models yet: add one as \.\/models\/<name>\.onnx or/);
     assert.match(
-      describeEmpty('/srv/models/'),
+      describeEmpty({ models: '/srv/models/', modelControlMode: 'none' }),
       /as \/srv\/models\/<name>\.onnx or \/srv\/models\/<name>\/1\/model\.onnx/,
+    );
+  });
+
+  it('says how to load a model where none is loaded at the start', () => {
+    assert.match(
+      describeEmpty({ models: '/srv/models', modelControlMode: 'explicit' }),
+      /POST \/v2\/repository\/models\/<name>\/load .* \/srv\/models, --load-model <name>/,
     );
   });
 

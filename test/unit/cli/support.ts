@@ -49,6 +49,7 @@ export function summary(overrides: Partial<ModelSummary> = {}): ModelSummary {
     threads: 1,
     batching: 'batched along axis 0',
     maxBatchSize: 128,
+    configuration: undefined,
     signature: { inputs: [tensor('x', 'FP32', [-1, 4])], outputs: [tensor('y', 'FP32', [-1, 3])], batched: true },
     file: 'models/tiny.onnx',
     fileBytes: 1234,

@@ -33,6 +33,7 @@ const summary = (changes: Partial<ModelSummary> = {}): ModelSummary => ({
   threads: 1,
   batching: 'batched: rows are bit-identical',
   maxBatchSize: 16,
+  configuration: undefined,
   signature: undefined,
   file: '/models/m/3/model.onnx',
   fileBytes: 1000,

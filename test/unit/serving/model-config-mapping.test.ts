@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { describeSettings } from '../../../src/serving/describe-settings.ts';
 import { settingsOf } from '../../../src/serving/model-config-mapping.ts';
 import { type ModelConfigMessage, parseConfigText } from '../../../src/serving/model-config-message.ts';
 import { DEFAULT_SETTINGS, type ModelSettings } from '../../../src/serving/model-settings.ts';
@@ -84,6 +85,36 @@ describe('settings of a configuration', () => {
   for (const [text, expected] of policies) {
     it(text, async () => assert.deepEqual((await settings(text)).versions, expected));
   }
+});
+
+describe('a configuration in one line', () => {
+  it('names what it sets', async () => {
+    const text = `
+      max_batch_size: 16 version_policy { specific { versions: [3, 4] } }
+      input { name: "x" dims: [3, -1] } input { name: "y" }
+      output { name: "z" dims: 1 reshape { } }
+      dynamic_batching {
+        preferred_batch_size: [4, 8] max_queue_delay_microseconds: 500 preserve_ordering: true
+        priority_levels: 3 default_priority_level: 2
+        default_queue_policy { default_timeout_microseconds: 2000 max_queue_size: 7 }
+        priority_queue_policy { key: 1 value { max_queue_size: 1 } }
+      }
+      instance_group { count: 2 kind: KIND_GPU } optimization { graph { level: 2 } } default_model_filename: "net.onnx"
+      parameters { key: "intra_op_thread_count" value { string_value: "3" } }
+      parameters { key: "shoal.max_queue_rows" value { string_value: "9" } }
+      parameters { key: "mine" value { string_value: "kept" } }`;
+    const labels = new Map([['z', ['a', 'b']]]);
+    assert.equal(
+      describeSettings({ ...(await settings(text)), labels }),
+      "config.pbtxt: max_batch_size 16, version_policy specific 3 4, input 'x' [3,-1], input 'y', output 'z' [1] as [], 2 labels of 'z', dynamic_batching (preferred 4 8; window 0.5 ms; ordered; 3 levels, 2 by default; at most 7 waiting; at most 2 ms waiting; at most 1 waiting at level 1), instance_group 2 on cuda, graph optimization disabled, intra_op_thread_count 3, shoal.max_queue_rows 9, file net.onnx, parameters without effect: mine",
+    );
+    assert.equal(describeSettings(await settings('')), 'config.pbtxt: version_policy latest 1');
+    assert.equal(
+      describeSettings(await settings('dynamic_batching { }')),
+      'config.pbtxt: version_policy latest 1, dynamic_batching',
+    );
+    assert.equal(describeSettings(DEFAULT_SETTINGS), undefined);
+  });
 });
 
 describe('a configuration with what is wrong', () => {
