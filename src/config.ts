@@ -100,7 +100,15 @@ export const OPTIONS = {
     min: '1KiB',
     max: '1GiB',
     default: '64MiB',
-    help: 'largest request body',
+    help: 'largest request body, expanded where it is compressed',
+  },
+  httpCompression: {
+    group: 'Network',
+    kind: 'choice',
+    choices: ['explicit', 'negotiate', 'off'],
+    default: 'explicit',
+    placeholder: 'when',
+    help: 'inference replies are compressed for clients that ask for gzip or deflate alone (explicit), or in a list, too (negotiate)',
   },
   requestTimeout: {
     group: 'Network',

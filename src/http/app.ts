@@ -1,6 +1,8 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ShoalError } from '../errors.ts';
 import { errorTiming } from '../protocol/server-timing.ts';
+import { BodyInflater } from './body-inflater.ts';
+import { readContentEncoding } from './content-coding.ts';
 import { addDocsRoutes } from './docs.ts';
 import { addOpenApiRoutes } from './openapi/routes.ts';
 import { renderPage } from './page.ts';
@@ -23,12 +25,14 @@ export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
 
   // No decision hangs on the request's media type: real clients send anything there, or nothing.
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: config.bodyLimitBytes }, (_request, body, done) => {
-    done(null, body);
+  const inflater = new BodyInflater(config.bodyLimitBytes, config.maxQueueBytes);
+  app.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: config.bodyLimitBytes }, (request, body, done) => {
+    if (readContentEncoding(request.headers['content-encoding']) === undefined) done(null, body);
+    else inflateBody(inflater, parts, request, body as Buffer).then((plain) => done(null, plain), done);
   });
   app.decorateRequest(NOTED);
   app.addHook('onRequest', (request, reply, done) => {
-    const noted: Noted = { receivedMs: clock.now(), model: undefined };
+    const noted: Noted = { receivedMs: clock.now(), model: undefined, reply, release: undefined };
     (request as FastifyRequest & { [NOTED]: Noted })[NOTED] = noted;
     const { headers } = request.raw;
     // Fastify refuses what it cannot parse, even with a parser for everything.
@@ -71,6 +75,27 @@ export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
   });
   if (config.metricsPort === undefined) addMetricsRoute(routes, parts);
   routes.finish();
+}
+
+/** Expands the body of a request that is still wanted when it is its turn. */
+async function inflateBody(
+  inflater: BodyInflater,
+  { clock, config }: HttpParts,
+  request: FastifyRequest,
+  body: Buffer,
+): Promise<Buffer> {
+  const noted = notedOf(request);
+  const { socket } = request.raw;
+  const { bytes, release } = await inflater.inflate(body, () => {
+    if (socket.destroyed) throw new ShoalError('CANCELLED', 'the caller left');
+    if (clock.now() - noted.receivedMs < config.requestTimeoutMs) return;
+    throw new ShoalError('DEADLINE_EXCEEDED', 'the time of the request passed before its body could be expanded');
+  });
+  noted.release = release;
+  const { raw } = noted.reply;
+  raw.once('finish', release);
+  raw.once('close', release);
+  return bytes;
 }
 
 /** Answers for every path that has no route. */

@@ -5,10 +5,12 @@ import { errorTiming, serverTiming } from '../protocol/server-timing.ts';
 import { runSliced } from '../protocol/sliced.ts';
 import type { ModelVersion, Protocol } from '../serving/model-version.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import { chooseReplyCoding } from './content-coding.ts';
 import { forgetLeaver, watchLeaver } from './leavers.ts';
 import { type HttpParts, notedOf } from './parts.ts';
 import { errorFrom } from './replies.ts';
 import type { EncodedReply } from './v2-codec.ts';
+import { deflate } from './zlib-streams.ts';
 
 const HEADER_LENGTH = 'inference-header-content-length';
 
@@ -80,6 +82,7 @@ export class InferExchange<Call> {
 
   #submit(call: Call): void {
     this.#call = call;
+    notedOf(this.#request).release?.();
     if (this.#model.state !== 'ready') {
       // While the body arrived, another may have taken its place.
       const { version } = this.#request.params as { readonly version?: string };
@@ -108,14 +111,35 @@ export class InferExchange<Call> {
     try {
       const encoded = runSliced(this.#dialect.encode(this.#call!, answer, this.#model));
       if (encoded instanceof Promise) {
-        encoded.then((ready) => this.#send(answer, ready)).catch((thrown) => this.#fail(thrown));
-      } else this.#send(answer, encoded);
+        encoded.then((ready) => this.#deliver(answer, ready)).catch((thrown) => this.#fail(thrown));
+      } else this.#deliver(answer, encoded);
     } catch (thrown) {
       this.#fail(thrown);
     }
   }
 
-  #send(answer: Reply, { body, contentType, headerLength }: EncodedReply): void {
+  /** Sends the reply, compressed where the client asks for it; only V2's clients are known to undo it. */
+  #deliver(answer: Reply, encoded: EncodedReply): void {
+    const accepted = this.#request.headers['accept-encoding'];
+    if (accepted === undefined || this.#dialect.protocol !== 'v2') {
+      this.#send(answer, encoded);
+      return;
+    }
+    const { body } = encoded;
+    const coding = chooseReplyCoding(this.#parts.config.httpCompression, String(accepted), body.length);
+    if (coding === undefined) {
+      this.#send(answer, encoded);
+      return;
+    }
+    deflate(body, coding)
+      .then((smaller) => {
+        this.#reply.header('content-encoding', coding).header('vary', 'Accept-Encoding');
+        this.#send(answer, { ...encoded, body: smaller }, true);
+      })
+      .catch((thrown) => this.#fail(thrown));
+  }
+
+  #send(answer: Reply, { body, contentType, headerLength }: EncodedReply, isCompressed = false): void {
     const { clock } = this.#parts;
     const reply = this.#reply;
     const endMs = clock.now();
@@ -124,7 +148,7 @@ export class InferExchange<Call> {
     if (headerLength !== undefined) reply.header(HEADER_LENGTH, String(headerLength));
     reply.header('server-timing', serverTiming(answer, endMs, clock.now() - this.#receivedMs));
     this.#model.events.finished(this.#dialect.protocol, this.#receivedMs, endMs, undefined, answer.stamps);
-    if (headerLength === undefined && body.length <= TEXT_BELOW_BYTES) {
+    if (headerLength === undefined && body.length <= TEXT_BELOW_BYTES && !isCompressed) {
       // Without a serializer of the reply's own, Fastify adds a charset to the type of a text.
       reply.serializer(String).send(body.toString());
     } else reply.send(body);

@@ -1,4 +1,4 @@
-import type { FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Clock } from '../clock.ts';
 import type { Config } from '../config.ts';
 import type { Logger } from '../logging.ts';
@@ -28,6 +28,9 @@ export interface Noted {
   receivedMs: number;
   /** The model it is for, once it is known. */
   model: ModelVersion | undefined;
+  readonly reply: FastifyReply;
+  /** Set where the body has been expanded; may be called as soon as it has been read, and is when it is answered. */
+  release: (() => void) | undefined;
 }
 
 /** The name under which a request carries {@link Noted}. */

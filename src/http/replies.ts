@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type ErrorCode, ShoalError, STATUS, toShoalError } from '../errors.ts';
 import type { Logger } from '../logging.ts';
+import { SUPPORTED_CODINGS } from './content-coding.ts';
 import { hasMuchToCome, lingeringBody } from './linger.ts';
 
 /** `application/json` without parameters: some clients compare the header for equality. */
@@ -21,7 +22,7 @@ export function sendJson(reply: FastifyReply, status: number, value: unknown): F
 export function sendError(reply: FastifyReply, error: ShoalError, extra: object = {}): FastifyReply {
   reply.header(ERROR_CODE_HEADER, error.code).header('x-request-id', reply.request.id);
   if (error.retryAfterSeconds !== undefined) reply.header('retry-after', String(error.retryAfterSeconds));
-  if (error.code === 'UNSUPPORTED_ENCODING') reply.header('accept-encoding', 'identity');
+  if (error.code === 'UNSUPPORTED_ENCODING') reply.header('accept-encoding', SUPPORTED_CODINGS);
   const body = { error: error.message, ...extra };
   const { raw } = reply.request;
   if (!hasMuchToCome(raw)) return sendJson(reply, STATUS[error.code], body);

@@ -1,12 +1,13 @@
 import type { IncomingMessage } from 'node:http';
 import { invalid, ShoalError } from '../errors.ts';
+import { readContentEncoding } from './content-coding.ts';
 import { refuseCrossOrigin } from './cross-origin.ts';
 
 /**
  * Refuses, before any of the body is read, what the headers of a request say that this server does not do. Nothing of
  * it may be ignored: whoever sends it relies on it.
  *
- * @throws {ShoalError} INVALID_REQUEST, UNSUPPORTED_ENCODING or CROSS_ORIGIN.
+ * @throws {ShoalError} INVALID_REQUEST, UNSUPPORTED_ENCODING, UNIMPLEMENTED or CROSS_ORIGIN.
  */
 export function refuseHead({ headers, httpVersion }: Pick<IncomingMessage, 'headers' | 'httpVersion'>): void {
   const { host, origin, expect } = headers;
@@ -14,17 +15,16 @@ export function refuseHead({ headers, httpVersion }: Pick<IncomingMessage, 'head
   if (expect !== undefined && expect.toLowerCase() !== '100-continue') {
     throw invalid(`the expectation ${expect} is not known, only 100-continue`);
   }
-  const content = headers['content-encoding'];
-  if (content !== undefined && content !== '' && content.toLowerCase() !== 'identity') {
-    throw unsupported(`must not be compressed; this one has Content-Encoding ${content}`);
+  if (readContentEncoding(headers['content-encoding']) === null) {
+    throw new ShoalError(
+      'UNSUPPORTED_ENCODING',
+      `the Content-Encoding is ${headers['content-encoding']}, expected gzip, deflate, or none`,
+    );
   }
   const transfer = headers['transfer-encoding'];
   if (transfer !== undefined && transfer.toLowerCase() !== 'chunked') {
-    throw unsupported(`may be chunked and nothing else; this one has Transfer-Encoding ${transfer}`);
+    // RFC 9112, section 6.1.
+    throw new ShoalError('UNIMPLEMENTED', `the Transfer-Encoding is ${transfer}, only chunked is implemented`);
   }
   refuseCrossOrigin(origin, host);
-}
-
-function unsupported(text: string): ShoalError {
-  return new ShoalError('UNSUPPORTED_ENCODING', `request bodies ${text}`);
 }

@@ -15,7 +15,7 @@ export const ERROR_HELP: Readonly<Record<ErrorCode, string>> = {
   METHOD_NOT_ALLOWED: 'The path exists, the method does not; `Allow` names those that do.',
   BODY_TIMEOUT: 'The request, headers or body, did not arrive in time.',
   BODY_TOO_LARGE: 'The body is larger than `--body-limit`. It was read no further.',
-  UNSUPPORTED_ENCODING: 'The body has a content encoding that is not supported. Send it uncompressed.',
+  UNSUPPORTED_ENCODING: 'The body has a content encoding other than gzip and deflate, or several.',
   QUEUE_FULL: 'Too many rows or bytes are waiting for this model already. Try again after `Retry-After` seconds.',
   DEADLINE_UNREACHABLE:
     'What is waiting already takes longer than this request may. Try again after `Retry-After` seconds.',

@@ -42,6 +42,7 @@ describe('resolveConfig', () => {
       grpcPort: undefined,
       tritonMetrics: false,
       bodyLimitBytes: 64 * 2 ** 20,
+      httpCompression: 'explicit',
       requestTimeoutMs: 30_000,
       maxBatchSize: 128,
       batchWindowMs: 0,

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, it } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import fastify from 'fastify';
 import { type ErrorCode, Service, STATUS } from '../../../src/index.ts';
 import { BUSY_LABELS, holdExecutors, numbers, startBusyServer } from '../../support/busy.ts';
@@ -90,10 +91,13 @@ describe('what is wrong with a request', () => {
     assert.equal(metrics.value('shoal_model_state', { model: 'add2', version: '1', state: 'ready' }), 1);
   });
 
-  it('a body over the limit: 413; an encoding that is not undone: 415', async () => {
+  it('a body over the limit, expanded or not: 413; an encoding that is not undone: 415', async () => {
     expectFailure(await running().infer('add2', ' '.repeat(65_537)), 'BODY_TOO_LARGE', /./);
-    const encoded = await running().infer('add2', '{}', { 'content-encoding': 'gzip' });
-    expectFailure(encoded, 'UNSUPPORTED_ENCODING', /gzip/);
+    const bomb = gzipSync(Buffer.alloc(65_537));
+    const expanded = await running().send('POST', '/v2/models/add2/infer', bomb, { 'content-encoding': 'gzip' });
+    expectFailure(expanded, 'BODY_TOO_LARGE', /expanded/);
+    const encoded = await running().infer('add2', '{}', { 'content-encoding': 'br' });
+    expectFailure(encoded, 'UNSUPPORTED_ENCODING', /br/);
   });
 
   it('headers over the limit: 431; a page of another origin: 403', async () => {

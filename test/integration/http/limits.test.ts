@@ -57,7 +57,7 @@ describe('sizes', () => {
       [INFER, {}, 'BODY_TOO_LARGE'],
       ['/v2/models/nope/infer', {}, 'MODEL_NOT_FOUND'],
       ['/nowhere', {}, 'NOT_FOUND'],
-      [INFER, { 'content-encoding': 'gzip' }, 'UNSUPPORTED_ENCODING'],
+      [INFER, { 'content-encoding': 'br' }, 'UNSUPPORTED_ENCODING'],
       [INFER, { origin: 'http://elsewhere.test' }, 'CROSS_ORIGIN'],
     ] as const) {
       for (const framing of ['declared', 'chunked']) {
@@ -84,7 +84,6 @@ describe('sizes', () => {
       ['POST', '/v2/models/nope/infer', {}, 'MODEL_NOT_FOUND'],
       ['POST', '/nowhere', {}, 'NOT_FOUND'],
       ['PUT', INFER, {}, 'METHOD_NOT_ALLOWED'],
-      ['POST', INFER, { 'content-encoding': 'gzip' }, 'UNSUPPORTED_ENCODING'],
       ['POST', INFER, { 'content-encoding': 'br, gzip' }, 'UNSUPPORTED_ENCODING'],
       ['POST', INFER, { origin: 'null' }, 'CROSS_ORIGIN'],
     ] as const) {
@@ -101,9 +100,6 @@ describe('sizes', () => {
   it('a body that is sent as it is may say so', async () => {
     for (const encoding of ['identity', 'Identity', ''])
       parseReply(await running().infer('ident', x(1), { 'content-encoding': encoding }));
-    const answer = await running().infer('ident', x(1), { 'content-encoding': 'gzip' });
-    expectError(answer, 'UNSUPPORTED_ENCODING', /Content-Encoding gzip/);
-    assert.equal(answer.headers['accept-encoding'], 'identity');
   });
 
   it('headers over 16 KiB are refused', async (t) => {
@@ -134,7 +130,7 @@ describe('sizes', () => {
     const path = '/v2/models/add2/infer';
     await running().send('POST', path, padded(LIMIT + 1));
     await running().send('POST', path, inChunks(LIMIT + 1));
-    await running().infer('add2', '{}', { 'content-encoding': 'gzip' });
+    await running().infer('add2', '{}', { 'content-encoding': 'br' });
     await running().infer('add2', '{}', { origin: 'null' });
     await running().infer('add2', '{}');
     await running().infer('nope', '{}');

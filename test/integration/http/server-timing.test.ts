@@ -149,7 +149,7 @@ describe('Server-Timing', () => {
   it('errors say how far their request came', async (t) => {
     const cases: [Answer, string[]][] = [
       [await running().infer('ident', '{'), ['decode', 'total']],
-      [await running().infer('ident', row(4), { 'content-encoding': 'gzip' }), ['decode', 'total']],
+      [await running().infer('ident', row(4), { 'content-encoding': 'br' }), ['decode', 'total']],
       [await running().infer('nope', row(4)), ['decode', 'total']],
       [
         await running().infer('gather', { inputs: [{ name: 'ids', datatype: 'INT64', shape: [1], data: [99] }] }),

@@ -107,7 +107,7 @@ const WRONG: readonly [ErrorCode, (client: TestClient) => Promise<Answer>][] = [
     },
   ],
   ['MODEL_NOT_FOUND', (client) => client.infer('mnist', { inputs: [] })],
-  ['UNSUPPORTED_ENCODING', (client) => client.infer('mnist-cnn', '{}', { 'content-encoding': 'gzip' })],
+  ['UNSUPPORTED_ENCODING', (client) => client.infer('mnist-cnn', '{}', { 'content-encoding': 'br' })],
   ['METHOD_NOT_ALLOWED', (client) => client.get('/v2/models/mnist-cnn/infer')],
 ];
 

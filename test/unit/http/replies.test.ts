@@ -59,8 +59,8 @@ describe('handleError', () => {
   });
 
   it('says in which encoding a body may come', async () => {
-    const { app } = appThatThrows(new ShoalError('UNSUPPORTED_ENCODING', 'no gzip'));
-    assert.equal((await app.inject('/')).headers['accept-encoding'], 'identity');
+    const { app } = appThatThrows(new ShoalError('UNSUPPORTED_ENCODING', 'no br'));
+    assert.equal((await app.inject('/')).headers['accept-encoding'], 'gzip, deflate');
   });
 });
 
