@@ -91,6 +91,13 @@ describe('what is wrong with a request', () => {
     assert.equal(metrics.value('shoal_model_state', { model: 'add2', version: '1', state: 'ready' }), 1);
   });
 
+  it('loading by requests where that is off: 503; a model that cannot be loaded: 400', async (t) => {
+    const load = '/v2/repository/models/broken/load';
+    expectFailure(await running().send('POST', load), 'CONTROL_DISABLED', /--model-control-mode/);
+    const controlled = await startServer(t, { broken: broken() }, { modelControlMode: 'explicit' });
+    expectFailure(await controlled.send('POST', load), 'LOAD_FAILED', /'broken'/);
+  });
+
   it('a body over the limit, expanded or not: 413; an encoding that is not undone: 415', async () => {
     expectFailure(await running().infer('add2', ' '.repeat(65_537)), 'BODY_TOO_LARGE', /./);
     const bomb = gzipSync(Buffer.alloc(65_537));

@@ -220,7 +220,7 @@ describe('framing', () => {
     const { port } = running();
     assert.equal((await exchange(port, requestBytes('GET', `http://shoal.test:${port}/v2/health/live`))).status, 200);
     refused(await exchange(port, requestBytes('OPTIONS', '*')), 'METHOD_NOT_ALLOWED');
-    refused(await exchange(port, requestBytes('PROPFIND', '/v2')), 'NOT_FOUND');
+    refused(await exchange(port, requestBytes('PROPFIND', '/v2')), 'METHOD_NOT_ALLOWED');
     const upgrade = { connection: 'Upgrade', upgrade: 'websocket' };
     assert.equal((await exchange(port, requestBytes('GET', '/v2/health/live', '', upgrade))).status, 200);
   });
