@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { FastifyPluginCallback } from 'fastify';
+import { byteBudget } from './batching/batcher.ts';
 import { CoreTokens } from './batching/core-tokens.ts';
 import type { BatchInfo, Stamps } from './batching/request.ts';
 import { type Clock, systemClock } from './clock.ts';
@@ -67,7 +68,7 @@ export class Service {
     this.logger = logger;
     this.clock = deps.clock ?? systemClock;
     this.build = { ...versions(), node: process.versions.node, cores: config.cores };
-    const budget = { heldBytes: 0, limitBytes: config.maxQueueBytes };
+    const budget = byteBudget(config.maxQueueBytes);
     this.metrics = new ServerMetrics(this.build, budget, { triton: config.tritonMetrics });
     let provider: Promise<ProviderChoice> | undefined;
     this.registry = new ModelRegistry(sources, {

@@ -11,6 +11,7 @@ import { PoisonList } from './poison.ts';
 import { type Decision, decide } from './policy.ts';
 import { Rejoin } from './rejoin.ts';
 import { type BatchInfo, PendingRequest, type Submission } from './request.ts';
+import { WaitingRoom } from './waiting-room.ts';
 
 /** What a runner gives back. */
 export interface RunResult {
@@ -37,6 +38,13 @@ export interface Runner {
 export interface ByteBudget {
   heldBytes: number;
   readonly limitBytes: number;
+  /** Where callers wait for room; see {@link Batcher.submitWhenRoom}. */
+  readonly waiting: Set<WaitingRoom>;
+}
+
+/** A budget of which nothing is held. */
+export function byteBudget(limitBytes: number): ByteBudget {
+  return { heldBytes: 0, limitBytes, waiting: new Set() };
 }
 
 /** What a batcher reports. Calls must not throw. */
@@ -100,6 +108,7 @@ export class Batcher implements TokenUser {
   readonly #poison: PoisonList = new PoisonList();
   readonly #rejoin: Rejoin = new Rejoin();
   readonly #order: AnswerOrder | undefined;
+  readonly #room: WaitingRoom;
   #collecting = false;
   #signature: Signature;
   #closed: ShoalError | undefined;
@@ -114,6 +123,7 @@ export class Batcher implements TokenUser {
     this.#clock = options.clock;
     this.#signature = options.signature;
     this.#order = options.preservesOrder ? new AnswerOrder() : undefined;
+    this.#room = new WaitingRoom(options.budget.waiting);
   }
 
   /** The signature batches are formed by; not batched any more once the model has proven unbatchable. */
@@ -164,6 +174,28 @@ export class Batcher implements TokenUser {
     return request;
   }
 
+  /**
+   * {@link Batcher.submit} for callers who would rather wait than be refused by a full queue.
+   *
+   * @param signal ends the wait with CANCELLED.
+   */
+  async submitWhenRoom(submission: Submission, signal?: AbortSignal): Promise<PendingRequest> {
+    const { deadlineMs } = submission;
+    const late = new AbortController();
+    const timer = Number.isFinite(deadlineMs)
+      ? this.#clock.setTimer(Math.ceil(deadlineMs - this.#clock.now()), () => late.abort())
+      : undefined;
+    const ended = signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]);
+    const left = (): ShoalError =>
+      late.signal.aborted ? expired(this.#options.name) : new ShoalError('CANCELLED', 'the caller left');
+    try {
+      const fits = (): boolean => this.#closed !== undefined || this.#fullness(submission.inputs) === undefined;
+      return await this.#room.enter(fits, () => this.submit(submission), ended, left);
+    } finally {
+      timer?.cancel();
+    }
+  }
+
   /** Lets a request go that nobody waits for any more. It is dropped before it is run; a running one's rows are not used. */
   cancel(request: PendingRequest): void {
     // Doors call this for every request that ends; making an error for nothing would cost more than the request.
@@ -189,6 +221,7 @@ export class Batcher implements TokenUser {
   /** Takes no more requests, answering new ones with `error`; resolves when all accepted ones are settled. */
   drain(error: ShoalError): Promise<void> {
     this.#closed = error;
+    this.#room.admit();
     return new Promise((resolve) => {
       this.#drained.push(resolve);
       this.#checkDrained();
@@ -198,6 +231,7 @@ export class Batcher implements TokenUser {
   /** Takes no more requests and rejects all that are not settled with `error`. */
   close(error: ShoalError): void {
     this.#closed = error;
+    this.#room.admit();
     for (const request of this.#unsettled()) this.#giveUp(request, error);
     this.#deadline?.timer.cancel();
     this.#window?.timer.cancel();
@@ -227,6 +261,7 @@ export class Batcher implements TokenUser {
     slot.busy = true;
     this.#running.add(batch);
     this.#changed();
+    this.#room.admit();
     slot.runner.run(batch).then(
       (result) => this.#ended(slot, batch, tokens, nowMs, result, undefined),
       (thrown: unknown) => this.#ended(slot, batch, tokens, nowMs, undefined, thrown),
@@ -234,7 +269,7 @@ export class Batcher implements TokenUser {
   }
 
   #refusal({ inputs, queueDeadlineMs, deadlineMs }: Submission): ShoalError | undefined {
-    const { name, maxQueueRows, maxQueueRequests, budget, cost } = this.#options;
+    const { name, maxQueueRows, budget, cost } = this.#options;
     if (this.#closed !== undefined) return this.#closed;
     const leftMs = Math.min(queueDeadlineMs, deadlineMs) - this.#clock.now();
     if (leftMs <= 0) return expired(name);
@@ -242,17 +277,9 @@ export class Batcher implements TokenUser {
       const text = `the request has ${inputs.rows} rows and ${inputs.bytes} bytes, the queue takes at most ${maxQueueRows} rows and ${budget.limitBytes} bytes`;
       return invalid(text);
     }
-    if (this.queuedRows + inputs.rows > maxQueueRows) {
-      const text = `the queue of model '${name}' is full: ${this.queuedRows} rows wait, ${maxQueueRows} may`;
-      return new ShoalError('QUEUE_FULL', text, { retryAfterSeconds: this.#retryAfterSeconds() });
-    }
-    if (maxQueueRequests < Number.POSITIVE_INFINITY && this.queuedRequests >= maxQueueRequests) {
-      const text = `the queue of model '${name}' is full: ${maxQueueRequests} requests may wait`;
-      return new ShoalError('QUEUE_FULL', text, { retryAfterSeconds: this.#retryAfterSeconds() });
-    }
-    if (budget.heldBytes + inputs.bytes > budget.limitBytes) {
-      const text = `the server's queues are full: requests hold ${budget.heldBytes} bytes, ${budget.limitBytes} may be held`;
-      return new ShoalError('QUEUE_FULL', text, { retryAfterSeconds: this.#retryAfterSeconds() });
+    const fullness = this.#fullness(inputs);
+    if (fullness !== undefined) {
+      return new ShoalError('QUEUE_FULL', fullness, { retryAfterSeconds: this.#retryAfterSeconds() });
     }
     // At the best cost per row ever seen; who cannot make it even so is told at once, not after the wait.
     const waitMs = (this.queuedRows * cost.leastMsPerRow()) / Math.max(1, this.#slots.length);
@@ -265,6 +292,22 @@ export class Batcher implements TokenUser {
         'EXECUTOR_LOST',
         `these inputs have ended the executor of model '${name}' twice; they are refused`,
       );
+    }
+    return undefined;
+  }
+
+  /** Why there is no room for a request; undefined when there is, or when it is too large to be queued at all. */
+  #fullness({ rows, bytes }: Submission['inputs']): string | undefined {
+    const { name, maxQueueRows, maxQueueRequests, budget } = this.#options;
+    if (rows > maxQueueRows || bytes > budget.limitBytes) return undefined;
+    if (this.queuedRows + rows > maxQueueRows) {
+      return `the queue of model '${name}' is full: ${this.queuedRows} rows wait, ${maxQueueRows} may`;
+    }
+    if (maxQueueRequests < Number.POSITIVE_INFINITY && this.queuedRequests >= maxQueueRequests) {
+      return `the queue of model '${name}' is full: ${maxQueueRequests} requests may wait`;
+    }
+    if (budget.heldBytes + bytes > budget.limitBytes) {
+      return `the server's queues are full: requests hold ${budget.heldBytes} bytes, ${budget.limitBytes} may be held`;
     }
     return undefined;
   }
@@ -412,6 +455,7 @@ export class Batcher implements TokenUser {
     this.inflightRequests--;
     this.#options.budget.heldBytes -= request.inputs.bytes;
     this.#options.events.settled(request, code);
+    for (const room of this.#options.budget.waiting) room.admit();
   }
 
   #decide(): { readonly slot: Slot; readonly decision: Decision; readonly lanes: readonly Lane[] } | undefined {

@@ -1,3 +1,4 @@
+import { byteBudget } from '../batching/batcher.ts';
 import { CoreTokens } from '../batching/core-tokens.ts';
 import { systemClock } from '../clock.ts';
 import type { Config } from '../config.ts';
@@ -28,7 +29,7 @@ export async function inspectModels(path: string, config: Config): Promise<Model
     clock: systemClock,
     log: NO_LOG,
     tokens: new CoreTokens(config.cores, systemClock),
-    budget: { heldBytes: 0, limitBytes: config.maxQueueBytes },
+    budget: byteBudget(config.maxQueueBytes),
     memoryBytes: grantedMemoryBytes(),
     provider: () => {
       provider ??= chooseProvider(config.provider, systemClock);

@@ -1,7 +1,7 @@
 import { Batcher, type BatcherEvents, type ByteBudget } from '../batching/batcher.ts';
 import type { CoreTokens } from '../batching/core-tokens.ts';
 import { CostEstimate } from '../batching/cost.ts';
-import type { PendingRequest, Reply, Stamps } from '../batching/request.ts';
+import type { PendingRequest, Reply, Stamps, Submission } from '../batching/request.ts';
 import type { Clock } from '../clock.ts';
 import type { Config } from '../config.ts';
 import { type ErrorCode, invalid, messageOf, ShoalError, toShoalError } from '../errors.ts';
@@ -84,6 +84,8 @@ export interface SubmitOptions {
 
 /** Options of {@link ModelVersion.infer}. */
 export interface InferOptions extends SubmitOptions {
+  /** What a full queue means: wait for room, until the request's time is over, or be refused, the default. */
+  readonly whenFull?: 'wait' | 'refuse' | undefined;
   /** Gives the request up when aborted. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -326,6 +328,11 @@ export class ModelVersion {
    * Runtime refused the values), EXECUTOR_LOST or MODEL_NOT_READY.
    */
   submit(inputs: ReadonlyMap<string, Tensor>, options: SubmitOptions = {}): PendingRequest {
+    const [batcher, submission] = this.#prepare(inputs, options);
+    return batcher.submit(submission);
+  }
+
+  #prepare(inputs: ReadonlyMap<string, Tensor>, options: SubmitOptions): [Batcher, Submission] {
     const batcher = this.#batcher;
     if (batcher === undefined || this.#state === 'failed' || this.#state === 'unloaded') {
       this.events.refused('MODEL_NOT_READY');
@@ -339,13 +346,14 @@ export class ModelVersion {
     const nowMs = this.#context.clock.now();
     const { requestTimeoutMs } = this.#context.config;
     const receivedMs = options.receivedMs ?? nowMs;
-    return batcher.submit({
+    const submission = {
       inputs: checked,
       outputs,
       receivedMs,
       deadlineMs: receivedMs + Math.min(requestTimeoutMs, options.timeoutMs ?? requestTimeoutMs),
       queueDeadlineMs: nowMs + Math.min(options.queueTimeoutMs ?? Number.POSITIVE_INFINITY, this.#queueTimeoutMs),
-    });
+    };
+    return [batcher, submission];
   }
 
   /** {@link ModelVersion.submit} as one promise, for callers in this process, whose tensors nobody has checked yet. */
@@ -357,7 +365,9 @@ export class ModelVersion {
     let cancel: (() => void) | undefined;
     try {
       checkTensors(inputs);
-      const request = this.submit(inputs, options);
+      const [batcher, submission] = this.#prepare(inputs, options);
+      const request =
+        options.whenFull === 'wait' ? await batcher.submitWhenRoom(submission, signal) : batcher.submit(submission);
       cancel = () => this.cancel(request);
       if (signal?.aborted) cancel();
       signal?.addEventListener('abort', cancel);

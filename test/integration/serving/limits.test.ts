@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { describe, it } from 'node:test';
+import { byteBudget } from '../../../src/batching/batcher.ts';
 import { CoreTokens } from '../../../src/batching/core-tokens.ts';
 import { systemClock } from '../../../src/clock.ts';
 import { resolveConfig } from '../../../src/config.ts';
@@ -38,7 +39,7 @@ describe('sizes', () => {
       clock: systemClock,
       log: { info: nothing, warn: nothing, error: nothing },
       tokens: new CoreTokens(1, systemClock),
-      budget: { heldBytes: 0, limitBytes: 1e9 },
+      budget: byteBudget(1e9),
       memoryBytes: 256e6,
       provider: async () => ({ provider: 'cpu', device: 0, reason: 'as configured', problem: undefined }),
       placed: () => {},

@@ -105,6 +105,43 @@ describe('concurrent callers', () => {
     assert.equal(metersOf(service, 'add2').rejections.get('QUEUE_FULL'), 50);
   });
 
+  it('wait for room when they ask to, and are all answered in their order', async (t) => {
+    const { service, calls } = await startCounted(t, { add2: add2() }, { maxQueueRows: 8, instances: 1 });
+    const order: number[] = [];
+    const answers = Array.from({ length: 500 }, async (_, i) => {
+      const answer = await service.infer('add2', { a: row(i), b: row(1) }, { whenFull: 'wait' });
+      order.push(i);
+      return firstOf(answer);
+    });
+    assert.deepEqual(
+      await Promise.all(answers),
+      Array.from({ length: 500 }, (_, i) => i + 1),
+    );
+    assert.deepEqual(
+      order,
+      order.toSorted((a, b) => a - b),
+    );
+    const noted = calls();
+    assert.equal(sumOf(noted), 500);
+    assert.ok(noted.every(({ rows }) => rows <= 8));
+    assert.ok(noted.length < 120, `${noted.length} runs`);
+    assert.equal(metersOf(service, 'add2').rejections.get('QUEUE_FULL'), 0);
+  });
+
+  it('wait for bytes that requests to other models hold', async (t) => {
+    const models = { one: ident('FP32'), other: ident('FP32') };
+    const { service } = await startCounted(t, models, { maxQueueBytes: '1KiB' });
+    const wide = (value: number) => rowsOf(Array(200).fill(value));
+    const answers = await Promise.all(
+      Array.from({ length: 60 }, (_, i) =>
+        service.infer(i % 2 ? 'one' : 'other', { x: wide(i) }, { whenFull: 'wait' }),
+      ),
+    );
+    assert.deepEqual(answers.map(firstOf), [...answers.keys()]);
+    const refused = errorOf(service.infer('one', { x: rowsOf(Array(300).fill(1)) }, { whenFull: 'wait' }));
+    assert.equal((await refused).code, 'INVALID_REQUEST');
+  });
+
   it('trap 15: are the first to be answered by a model that has been measured before, not by trials', async (t) => {
     const { service, calls } = await startCounted(t, { mlp: mlp([4, 8, 2]) });
     await Promise.all(Array.from({ length: 5 }, (_, i) => service.infer('mlp', { x: row(i) })));
@@ -181,6 +218,26 @@ describe('callers who wait behind a long run', () => {
       calls().map(({ rows }) => rows),
       [1, 1, 1],
     );
+  });
+
+  it('and for room leave when they like, when their time is over, and when the service drains', async (t) => {
+    const { service, calls } = await startCounted(t, { slow: model }, { instances: 1, maxQueueRows: 1 });
+    const { long } = await occupy(service);
+    const queued = service.infer('slow', { x: row(2) });
+    const wait = (value: number, options = {}) =>
+      errorOf(service.infer('slow', { x: row(value) }, { whenFull: 'wait', ...options }));
+    const leaver = new AbortController();
+    const [leaves, hasty, stays] = [wait(3, { signal: leaver.signal }), wait(4, { timeoutMs: 20 }), wait(5)];
+    leaver.abort();
+    assert.equal((await leaves).code, 'CANCELLED');
+    assert.equal((await hasty).code, 'DEADLINE_EXCEEDED');
+    assert.equal((await wait(6, { signal: AbortSignal.abort() })).code, 'CANCELLED');
+    assert.equal((await errorOf(service.infer('slow', { x: row(7) }))).code, 'QUEUE_FULL');
+    const drained = service.drain();
+    assert.equal((await stays).code, 'SHUTTING_DOWN');
+    await drained;
+    assert.deepEqual([await long, await queued].map(firstOf), [1, 2]);
+    assert.equal(sumOf(calls()), 2);
   });
 
   it('are answered before a draining service lets its executors go', async (t) => {

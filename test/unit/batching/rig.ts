@@ -1,4 +1,4 @@
-import { Batcher, type BatcherOptions } from '../../../src/batching/batcher.ts';
+import { Batcher, type BatcherOptions, byteBudget } from '../../../src/batching/batcher.ts';
 import { CoreTokens } from '../../../src/batching/core-tokens.ts';
 import { CostEstimate } from '../../../src/batching/cost.ts';
 import type { PendingRequest } from '../../../src/batching/request.ts';
@@ -42,7 +42,7 @@ export function setUp(
   const clock = options.clock ?? new FakeClock();
   const tokens = options.tokens ?? new CoreTokens(cores, clock);
   const cost = new CostEstimate();
-  const budget = { heldBytes: 0, limitBytes };
+  const budget = byteBudget(limitBytes);
   const settled: Rig['settled'] = [];
   const refused: ErrorCode[] = [];
   const unbatchable: string[] = [];

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Batch } from '../../../src/batching/batch.ts';
-import { Batcher, type ByteBudget } from '../../../src/batching/batcher.ts';
+import { Batcher, type ByteBudget, byteBudget } from '../../../src/batching/batcher.ts';
 import { CoreTokens } from '../../../src/batching/core-tokens.ts';
 import { CostEstimate } from '../../../src/batching/cost.ts';
 import type { PendingRequest, Reply } from '../../../src/batching/request.ts';
@@ -61,7 +61,7 @@ export class World {
   constructor(options: WorldOptions) {
     this.#options = options;
     this.#tokens = new CoreTokens(options.cores, this.clock);
-    this.#budget = { heldBytes: 0, limitBytes: options.limitBytes };
+    this.#budget = byteBudget(options.limitBytes);
     this.sites = options.threads.map((threads, i) => this.#makeSite(`m${i}`, threads));
     for (const site of this.sites) this.addRunner(site);
   }

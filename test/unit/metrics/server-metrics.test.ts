@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
+import { byteBudget } from '../../../src/batching/batcher.ts';
 import { ServerMetrics } from '../../../src/metrics/server-metrics.ts';
 import type { VersionMeters } from '../../../src/metrics/version-meters.ts';
 import type { ModelVersion } from '../../../src/serving/model-version.ts';
@@ -29,7 +30,7 @@ after(() => {
 });
 
 function setUp(...names: string[]): { metrics: ServerMetrics; meters: VersionMeters[] } {
-  const metrics = new ServerMetrics(BUILD, { heldBytes: 123, limitBytes: 1000 });
+  const metrics = new ServerMetrics(BUILD, { ...byteBudget(1000), heldBytes: 123 });
   open.push(metrics);
   return { metrics, meters: names.map((name) => metrics.metersFor(versionOf(name))) };
 }
@@ -136,7 +137,7 @@ describe('server metrics', () => {
   });
 
   it("have Triton's series where they are asked for, with its types", async () => {
-    const metrics = new ServerMetrics(BUILD, { heldBytes: 0, limitBytes: 1 }, { triton: true });
+    const metrics = new ServerMetrics(BUILD, byteBudget(1), { triton: true });
     open.push(metrics);
     const meters = metrics.metersFor(versionOf('a'));
     const types = async (): Promise<Record<string, string>> =>
@@ -175,7 +176,7 @@ describe('server metrics', () => {
   });
 
   it("drop Triton's series of a version that is unloaded", async () => {
-    const metrics = new ServerMetrics(BUILD, { heldBytes: 0, limitBytes: 1 }, { triton: true });
+    const metrics = new ServerMetrics(BUILD, byteBudget(1), { triton: true });
     open.push(metrics);
     const version = versionOf('a');
     metrics.metersFor(version);
