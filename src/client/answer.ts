@@ -116,7 +116,7 @@ export function errorOf({ what, status, headers, body }: Answer): ShoalClientErr
   const known = code !== undefined && isErrorCode(code) ? code : undefined;
   const serverText = errorText(body) ?? excerptOf(body);
   const retryAfterSeconds = readRetryAfter(headerOf(headers, 'retry-after'), Date.now());
-  const text = serverText === '' ? 'without a word' : serverText;
+  const text = serverText === '' ? 'without a word' : serverText.replace(/\s+/g, ' ').trim();
   const name = known === undefined ? `${status}` : `${status} ${known}`;
   return new ShoalClientError(known ?? `HTTP_${status}`, `${what}: ${name}: ${text}`, {
     status,

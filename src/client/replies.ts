@@ -17,7 +17,7 @@ export interface TensorMetadata {
 /** `GET /v2/models/{model}`. */
 export interface ModelMetadata {
   readonly name: string;
-  readonly versions?: readonly string[];
+  readonly versions?: readonly string[] | null;
   readonly platform: string;
   readonly inputs: readonly TensorMetadata[];
   readonly outputs: readonly TensorMetadata[];

@@ -118,7 +118,8 @@ export class Transport {
     for (let attempt = 1; ; attempt++) {
       const { answer, failure } = await this.#try(exchange, what, signal);
       if (answer !== undefined) return { ...answer, attempts: attempt };
-      failure.attempts = attempt;
+      // What cannot be sent has not been tried.
+      failure.attempts = failure.code === 'BAD_ARGUMENT' || failure.code === 'CLOSED' ? attempt - 1 : attempt;
       if (attempt >= attempts || !isPassing(failure, exchange.repeatable)) throw failure;
       const ms = pauseMs(failure, attempt, this.#retry, Math.random());
       // What comes too late need not be waited for.

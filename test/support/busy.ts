@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { ConfigInput } from '../../src/index.ts';
-import { ident } from './models.ts';
+import { ident, type RepositoryContent } from './models.ts';
 import { type Answer, type InferRequest, type Metrics, type Scope, startServer, type TestServer } from './server.ts';
 
 /** Servers that are busy for exactly as long as a test wants: their executors are stopped by a signal and go on by one. */
@@ -40,11 +40,16 @@ export function numbers(values: readonly number[], parameters: object = {}): Inf
   return { parameters, inputs: [{ name: 'x', datatype: 'FP32', shape: [values.length, 1], data: values }] };
 }
 
-export async function startBusyServer(scope: Scope, options: ConfigInput = {}): Promise<BusyServer> {
+/** @param model `ident` itself, with a configuration for instance. */
+export async function startBusyServer(
+  scope: Scope,
+  options: ConfigInput = {},
+  model: RepositoryContent[string] = ident('FP32'),
+): Promise<BusyServer> {
   let release = (): void => {};
   // Before the server's own end, which would wait for its executor.
   scope.after(async () => release());
-  const running = await startServer(scope, { ident: ident('FP32') }, { instances: 1, ...options });
+  const running = await startServer(scope, { ident: model }, { instances: 1, ...options });
   release = holdExecutors();
   const first = running.infer('ident', numbers([0]));
   // A test that fails meanwhile fails for its own reason.

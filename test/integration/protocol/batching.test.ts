@@ -51,11 +51,13 @@ describe('a busy model', () => {
   });
 
   it('case 55: who finds the queue full is told when to come back, and the others are answered', async (t) => {
-    const { running, first, release, until } = await startBusyServer(t, { maxQueueRows: 1, tritonMetrics: true });
+    const config = 'max_batch_size: 8 dynamic_batching { default_queue_policy { max_queue_size: 1 } }';
+    const model = { '1': ident('FP32'), 'config.pbtxt': Buffer.from(config) };
+    const { running, first, release, until } = await startBusyServer(t, { tritonMetrics: true }, model);
     const second = running.infer('ident', numbers([5]));
     await until(2, 1);
     const third = await running.infer('ident', numbers([6]));
-    expectError(third, 'QUEUE_FULL', /'ident' is full: 1 rows wait, 1 may/);
+    expectError(third, 'QUEUE_FULL', /'ident' is full: 1 requests may wait/);
     assert.match(String(third.headers['retry-after']), /^[1-9]\d*$/);
     release();
     assert.deepEqual(dataOf(await first), [0]);

@@ -209,6 +209,29 @@ describe("Triton's metrics", () => {
       assert.match(metrics.text, /^# TYPE nv_inference_pending_request_count gauge$/m);
     });
 
+    it('case 79: unloading a model removes its series, loading it again begins them at zero', async (t) => {
+      const one = await startServer(
+        t,
+        { add2: add2(), ident: ident('FP32') },
+        { tritonMetrics: true, modelControlMode: 'explicit', loadModel: ['*'] },
+      );
+      const change = async (what: 'load' | 'unload'): Promise<void> =>
+        void parseJson(await one.send('POST', `/v2/repository/models/ident/${what}`), 200);
+      const idents = { model: 'ident', version: '1' };
+      parseReply(await one.infer('ident', rows(2)));
+      assert.equal((await one.metrics()).value('nv_inference_count', idents), 2);
+      await change('unload');
+      let metrics = await one.metrics();
+      // Unloading is answered while what was accepted is still finished.
+      while (metrics.text.includes('model="ident"')) metrics = await one.metrics();
+      assert.equal(metrics.value('nv_inference_count', { model: 'add2', version: '1' }), 0, 'the other model stays');
+      await change('load');
+      metrics = await one.metrics();
+      for (const name of COUNTERS) assert.equal(metrics.value(name, idents), 0, name);
+      parseReply(await one.infer('ident', rows(3)));
+      assert.equal((await one.metrics()).value('nv_inference_count', idents), 3);
+    });
+
     it('they agree with the statistics, to the microsecond', async () => {
       const input = (name: string): object => ({ name, datatype: 'FP32', shape: [2, 4], data: Array(8).fill(1) });
       const body = { inputs: [input('a'), input('b')] };

@@ -45,14 +45,19 @@ server=''
 
 cat >app.js <<'EOF'
 import { createServer, makeTensor, readTensor } from 'shoal';
+import { ShoalClient } from 'shoal/client';
 const server = await createServer({ models: 'node_modules/shoal/models', port: 0, logLevel: 'error' });
-await server.listen();
+const client = new ShoalClient(await server.listen());
 await server.loaded();
+const reply = await client.infer('language-id', { text: { data: ['Wo ist der Bahnhof, bitte?'], shape: [1] } });
+console.log(reply.outputs.language?.data);
+await client.close();
 const { outputs } = await server.infer('language-id', { text: makeTensor('BYTES', [1], ['Where is the station, please?']) });
 console.log(readTensor(outputs.language));
 await server.close();
 EOF
 node app.js >"$work/app.log" 2>&1 || die "the README's program"
+grep -q deu "$work/app.log" || die 'the client answers something else'
 grep -q eng "$work/app.log" || die "the README's program answers something else"
 # A user's strict TypeScript must accept the same program: the types are exported and complete.
 cp app.js app.ts
