@@ -56,10 +56,13 @@ export function describeEmpty({
   return `No models in ${folder} yet: add one as ${path}/<name>.onnx or ${path}/<name>/1/model.onnx and start again`;
 }
 
-/** The models of one server run on the same provider, so that the reason for it is said once. */
+/** Models run on the same provider unless their configuration says otherwise, so that the reason for it is said once. */
 function describeProvider(models: readonly ModelSummary[]): string {
-  const model = models.find((one) => one.state === 'ready');
-  return model === undefined ? '' : ` on ${model.provider} (${model.providerReason})`;
+  const ready = models.filter((one) => one.state === 'ready');
+  const model = ready[0];
+  return model === undefined || ready.some((one) => one.providerReason !== model.providerReason)
+    ? ''
+    : ` on ${model.provider} (${model.providerReason})`;
 }
 
 function describeInstances({ maxInstances, threads }: ModelSummary): string {

@@ -24,6 +24,10 @@ const GRAPH_LEVELS: ReadonlyMap<number, SessionSettings['graphOptimization']> = 
   [2, 'disabled'],
 ]);
 
+/** As `--instances` and `--intra-op-threads` have it. */
+const MOST_INSTANCES = 1024;
+const MOST_THREADS = 1024;
+
 /** Parameters of ours; others are kept and shown. */
 const OWN_PREFIX = 'shoal.';
 const OWN_PARAMETERS = ['shoal.max_queue_rows'] as const;
@@ -189,6 +193,8 @@ function instanceSettings({ instance_group: groups = [] }: ModelConfigMessage, w
     for (const device of group.gpus ?? []) devices.add(device);
     if (group.kind === 'KIND_CPU' && group.gpus?.length) wrong('instance_group.gpus stands beside KIND_CPU');
   }
+  if (count > MOST_INSTANCES)
+    wrong(`instance_group has a count of ${count} in sum, expected at most ${MOST_INSTANCES}`);
   const name = `instance_group has ${groups.length} groups`;
   if (kinds.size > 1)
     wrong(`${name} of kinds ${[...kinds].join(' and ')}, which is not supported: one kind per model is`);
@@ -207,8 +213,9 @@ function sessionSettings({ optimization, parameters }: ModelConfigMessage, wrong
   const mode = parameters?.['execution_mode']?.string_value ?? '0';
   if (mode !== '0') wrong(`parameter execution_mode '${mode}' is not supported: nodes run one after the other ('0')`);
   const threads = parameters?.['intra_op_thread_count']?.string_value ?? '0';
-  const isCount = /^\d{1,4}$/.test(threads);
-  if (!isCount) wrong(`parameter intra_op_thread_count is '${threads}', expected a whole number as text`);
+  const isCount = /^\d{1,4}$/.test(threads) && Number(threads) <= MOST_THREADS;
+  if (!isCount)
+    wrong(`parameter intra_op_thread_count is '${threads}', expected text of a number from 0 to ${MOST_THREADS}`);
   return {
     intraOpThreads: isCount ? Number(threads) || undefined : undefined,
     graphOptimization: graphOptimization ?? 'all',

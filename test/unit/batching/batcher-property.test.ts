@@ -54,6 +54,8 @@ const options = fc.record({
   maxQueueRows: fc.constantFrom(10, 10_000),
   limitBytes: fc.constantFrom(2000, 1e9),
   windowMs: fc.constantFrom(0, 0, 5),
+  preferredRows: fc.constantFrom([], [], [3], [2, 4]),
+  preservesOrder: fc.constantFrom(false, false, true),
   baseMs: fc.integer({ min: 1, max: 4 }),
   rowMs: fc.nat(2),
 });

@@ -20,6 +20,8 @@ export interface WorldOptions {
   readonly maxQueueRows: number;
   readonly limitBytes: number;
   readonly windowMs: number;
+  readonly preferredRows?: readonly number[];
+  readonly preservesOrder?: boolean;
   readonly runMs: (rows: number) => number;
 }
 
@@ -196,7 +198,7 @@ export class World {
 
   /** Work that could start has started: an idle runner and free cores never stand beside rows that wait. */
   #checkNoIdleWait(): void {
-    const { cores, windowMs, maxBatchRows } = this.#options;
+    const { cores, windowMs, maxBatchRows, preferredRows = [] } = this.#options;
     const able = this.sites.filter(
       (site) =>
         site.batcher.queuedRows > 0 && [...site.runners].some((runner) => !runner.dead && runner.current === undefined),
@@ -208,7 +210,8 @@ export class World {
       for (const key of new Set(all.map((one) => one.request.laneKey))) {
         const waiting = all.filter((one) => one.request.laneKey === key);
         assert.ok(windowMs > 0, 'rows wait beside an idle runner');
-        assert.ok(rowsOf(waiting) < maxBatchRows, 'a full batch waits for the window');
+        const enough = preferredRows[0] ?? maxBatchRows;
+        assert.ok(rowsOf(waiting) < enough, 'a batch of a size that is wanted waits for the window');
         for (const { request, dispatches } of waiting) {
           assert.equal(dispatches, 0, 'a request that is tried again waits for the window');
           assert.ok(this.clock.now() < request.stamps.enqueuedMs + windowMs, 'the window is over');
@@ -257,7 +260,9 @@ export class World {
     );
     const next = queue[members.length];
     if (next !== undefined) {
-      assert.ok(batch.rows + next.request.inputs.rows > this.#options.maxBatchRows, 'somebody was left behind');
+      const { maxBatchRows, preferredRows = [] } = this.#options;
+      const size = preferredRows.findLast((rows) => rows <= rowsOf(queue)) ?? maxBatchRows;
+      assert.ok(batch.rows + next.request.inputs.rows > size, 'somebody was left behind');
     }
     for (const { request } of members) {
       assert.ok(request.queueDeadlineMs >= nowMs, 'a request is run after its time to wait');
@@ -330,17 +335,22 @@ export class World {
       maxBatchRows,
       maxQueueRows,
       maxQueueRequests: Number.POSITIVE_INFINITY,
-      preferredRows: [],
+      preferredRows: this.#options.preferredRows ?? [],
       windowMs,
-      preservesOrder: false,
+      preservesOrder: this.#options.preservesOrder ?? false,
       budget: this.#budget,
       tokens: this.#tokens,
       cost: new CostEstimate(),
       clock: this.clock,
       events: {
         batchEnded: () => {},
-        settled: (request) => {
-          this.#bySent.get(request)!.settlements++;
+        settled: (request, code) => {
+          const one = this.#bySent.get(request)!;
+          one.settlements++;
+          if (!this.#options.preservesOrder || code !== undefined) return;
+          const earlier = this.sent.slice(0, this.sent.indexOf(one));
+          const isOwed = earlier.some(({ site, request: other }) => site === one.site && other.state !== 'settled');
+          if (isOwed) this.#failure ??= new Error('answered before a request that was accepted earlier');
         },
         refused: () => {},
         unbatchable: (reason) => assert.fail(reason),

@@ -80,6 +80,9 @@ Try it:
     const text = formatSummary({ url, metricsUrl: url, models, config: config() });
     assert.match(text, /^2 models ready; runs use 2 cores on cpu \(CUDA is not available: no library\)\n/);
     assert.equal(text.split(providerReason).length, 2);
+    const configured = summary({ providerReason: 'KIND_CPU in config.pbtxt' });
+    const mixed = formatSummary({ url, metricsUrl: url, models: [...models, configured], config: config() });
+    assert.match(mixed, /^3 models ready; runs use 2 cores\n/);
   });
 
   it('says how to add a model to an empty folder', () => {

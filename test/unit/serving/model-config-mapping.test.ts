@@ -147,12 +147,16 @@ describe('a configuration with what is wrong', () => {
       'dynamic_batching { priority_queue_policy { key: 1 value { } } }',
       /has level 1, expected 1 to priority_levels \(0\)$/,
     ],
+    [
+      'instance_group [{ count: 1000 }, { count: 25 }]',
+      /^instance_group has a count of 1025 in sum, expected at most 1024$/,
+    ],
     ['instance_group { count: -1 }', /^instance_group.count is -1, expected 1 or more$/],
     ['instance_group { kind: KIND_CPU gpus: 0 }', /^instance_group.gpus stands beside KIND_CPU$/],
     ['optimization { graph { level: 3 } }', /^optimization.graph.level is 3, expected -1, 0, 1 or 2$/],
     [
       'parameters { key: "intra_op_thread_count" value { string_value: "two" } }',
-      /^parameter intra_op_thread_count is 'two', expected a whole number as text$/,
+      /^parameter intra_op_thread_count is 'two', expected text of a number from 0 to 1024$/,
     ],
     [
       'parameters { key: "shoal.max_queue_rows" value { string_value: "0" } }',
