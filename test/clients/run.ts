@@ -18,7 +18,7 @@ import { controlRepository, mainRepository } from './repository.ts';
  */
 
 /** The clients' programs, in this folder's sources. */
-const PROGRAMS = ['triton_http', 'kserve_rest'];
+const PROGRAMS = ['triton_http', 'kserve_rest', 'perf_analyzer'];
 
 const sources = path.join(REPOSITORY_ROOT, 'test/clients');
 
