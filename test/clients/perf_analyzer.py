@@ -63,8 +63,7 @@ def check_statistics(text, batch, concurrencies, in_windows=False):
         assert latency_us <= client_us * (1.5 if in_windows else 1), f"{latency_us} us within the server, {client_us} us outside"
 
 
-def add_operations(suite, options, door, formats):
-    name, address, extra = door
+def add_operations(suite, options, address, extra, formats):
     for batch in (1, 8):
         for mode in ("sync", "async"):
             for form in formats:
@@ -82,9 +81,9 @@ def add_operations(suite, options, door, formats):
                     counted = metric(options.http, "nv_inference_count", model="add2") - before
                     assert counted >= 2 * REQUESTS * batch, f"{counted} inferences in the metrics"
 
-                suite.add(f"case 91: {name}{form and ', ' + form}, {mode}, batch {batch}", measure)
+                suite.add(", ".join(["case 91", *filter(None, [form]), mode, f"batch {batch}"]), measure)
 
-    @suite.operation(f"case 91: {name}, a range of concurrencies in windows of time")
+    @suite.operation("case 91, a range of concurrencies in windows of time")
     def _():
         text = analyze(
             options,
@@ -98,10 +97,10 @@ def add_operations(suite, options, door, formats):
         text = analyze(options, "-m", model, "-u", address, "-b", str(batch), "--concurrency-range", "4", *extra, *more)
         check_statistics(text, batch, [4])
 
-    suite.add(f"{name}: a version", lambda: other("add2", 2, "-x", "1"))
-    suite.add(f"{name}: text", lambda: other("str1", 2, "--string-length", "12"))
-    suite.add(f"{name}: a variable dimension", lambda: other("ident_INT64", 2, "--shape", "x:16"))
-    suite.add(f"{name}: a model without batches", lambda: other("flat0", 1))
+    suite.add("a version", lambda: other("add2", 2, "-x", "1"))
+    suite.add("text", lambda: other("str1", 2, "--string-length", "12"))
+    suite.add("a variable dimension", lambda: other("ident_INT64", 2, "--shape", "x:16"))
+    suite.add("a model without batches", lambda: other("flat0", 1))
 
 
 def metrics_flags(options):
@@ -113,9 +112,13 @@ def form_flags(form):
 
 
 def main(options):
-    suite = Suite("perf_analyzer HTTP")
-    add_operations(suite, options, ("HTTP", options.http, []), ["binary", "JSON"])
-    return suite.run(options)
+    http = Suite("perf_analyzer, HTTP")
+    add_operations(http, options, options.http, [], ["binary", "JSON"])
+    grpc = Suite("perf_analyzer, gRPC")
+    # gRPC has one form of tensors only.
+    add_operations(grpc, options, options.grpc, ["-i", "grpc"], [None])
+    results = [http.run(options), grpc.run(options)]
+    return all(results)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import { controlRepository, mainRepository } from './repository.ts';
  */
 
 /** The clients' programs, in this folder's sources. */
-const PROGRAMS = ['triton_http', 'kserve_rest', 'perf_analyzer'];
+const PROGRAMS = ['triton_http', 'triton_grpc', 'kserve_rest', 'perf_analyzer'];
 
 const sources = path.join(REPOSITORY_ROOT, 'test/clients');
 
@@ -47,12 +47,14 @@ async function runAll(): Promise<number> {
   const environment = makeEnvironment();
   const main = writeRepository(path.join(work, 'main'), await mainRepository());
   const control = writeRepository(path.join(work, 'control'), controlRepository());
-  const server = await ServeProcess.start(scope, main, '--triton-metrics', '--log-level', 'info');
-  const controlled = await ServeProcess.start(scope, control, '--model-control-mode', 'explicit');
+  const server = await ServeProcess.start(scope, main, '--triton-metrics', '--grpc-port', '0');
+  const controlled = await ServeProcess.start(scope, control, '--model-control-mode', 'explicit', '--grpc-port', '0');
   const results = path.join(work, 'results');
   writeFileSync(results, '');
   const options = {
     http: new URL(server.url).host,
+    grpc: String(server.grpcAddress),
+    'control-grpc': String(controlled.grpcAddress),
     control: new URL(controlled.url).host,
     'perf-analyzer': path.join(environment, 'perf_analyzer/perf_analyzer'),
     results,

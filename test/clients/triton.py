@@ -59,6 +59,22 @@ class Door:
         return error
 
 
+class Awaited:
+    """An asyncio client whose methods are awaited."""
+
+    def __init__(self, loop, client):
+        self.loop = loop
+        self.client = client
+
+    def __getattr__(self, name):
+        method = getattr(self.client, name)
+
+        def call(*args, **kwargs):
+            return self.loop.run_until_complete(method(*args, **kwargs))
+
+        return call
+
+
 INVALID = ("INVALID_ARGUMENT", "400")
 NOT_FOUND = ("NOT_FOUND", "404")
 UNIMPLEMENTED = ("UNIMPLEMENTED", "501")
@@ -312,12 +328,12 @@ def add_refusals(suite, door):
         "registering system shared memory": lambda: client.register_system_shared_memory("n", "/k", 16),
         "unregistering system shared memory": client.unregister_system_shared_memory,
         "status of CUDA shared memory": client.get_cuda_shared_memory_status,
-        "registering CUDA shared memory": lambda: client.register_cuda_shared_memory("n", b"handle", 0, 16),
+        "registering CUDA shared memory": lambda: client.register_cuda_shared_memory("n", b"aGFuZGxl", 0, 16),
         "unregistering CUDA shared memory": client.unregister_cuda_shared_memory,
         "trace settings": client.get_trace_settings,
         "changing trace settings": lambda: client.update_trace_settings("add2", {"trace_rate": "1"}),
     }.items():
-        refused(what, UNIMPLEMENTED, "not implemented")(call)
+        refused(what, UNIMPLEMENTED, "implement")(call)
 
     suite.add("serves on after all refusals", lambda: client.infer("add2", door.add2()))
 

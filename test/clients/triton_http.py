@@ -10,24 +10,8 @@ import numpy as np
 import tritonclient.http as http
 import tritonclient.http.aio as aio
 from harness import SAMPLES, Suite, arguments, contains, equal, idle_slow, raises, same_array
-from triton import A, B, INVALID, Door, add_operations, busy, slow_input
+from triton import INVALID, A, Awaited, B, Door, add_operations, busy, slow_input
 from tritonclient.utils import InferenceServerException
-
-
-class Awaited:
-    """An asyncio client whose methods are awaited."""
-
-    def __init__(self, loop, client):
-        self.loop = loop
-        self.client = client
-
-    def __getattr__(self, name):
-        method = getattr(self.client, name)
-
-        def call(*args, **kwargs):
-            return self.loop.run_until_complete(method(*args, **kwargs))
-
-        return call
 
 
 def add_http_operations(suite, door):

@@ -24,15 +24,18 @@ export interface Exit {
 export class ServeProcess {
   readonly url: string;
   readonly port: number;
+  /** `host:port` of the gRPC door, where there is one. */
+  readonly grpcAddress: string | undefined;
   /** Resolves when the process has ended. */
   readonly exited: Promise<Exit>;
   readonly #child: ChildProcess;
 
-  private constructor(child: ChildProcess, exited: Promise<Exit>, url: string) {
+  private constructor(child: ChildProcess, exited: Promise<Exit>, url: string, grpcAddress: string | undefined) {
     this.#child = child;
     this.exited = exited;
     this.url = url;
     this.port = Number(new URL(url).port);
+    this.grpcAddress = grpcAddress;
   }
 
   /** Starts to serve a models folder; resolves when every model is ready or failed. */
@@ -57,9 +60,9 @@ export class ServeProcess {
       await exited;
     });
     const log = new Log(child, exited);
-    const { url } = await log.line('listening');
+    const { url, grpcAddress } = await log.line('listening');
     await log.line('loaded');
-    return new ServeProcess(child, exited, String(url));
+    return new ServeProcess(child, exited, String(url), grpcAddress === undefined ? undefined : String(grpcAddress));
   }
 
   /** Sends it a signal. */
