@@ -1,3 +1,4 @@
+import { numberToHalf } from '../tensor/float16.ts';
 import { DATATYPES, elementCount, encodeStrings, type Tensor } from '../tensor/tensor.ts';
 import type { DeclaredTensor } from './session.ts';
 
@@ -69,7 +70,7 @@ export function generateRow(
         view.setFloat64(8 * i, real, true);
         break;
       case 'FP16':
-        view.setUint16(2 * i, halfBits(real), true);
+        view.setUint16(2 * i, numberToHalf(real), true);
         break;
       case 'BOOL':
         view.setUint8(i, u < 0.5 ? 0 : 1);
@@ -119,14 +120,4 @@ function generateWords(random: () => number): string {
   let text = '';
   for (let i = 0; i < length; i++) text += random() < 0.2 ? ' ' : String.fromCharCode(97 + Math.floor(random() * 26));
   return text;
-}
-
-/** The nearest half-precision bits of a number of moderate size; enough for made-up values. */
-function halfBits(value: number): number {
-  const bits = new Uint32Array(Float32Array.of(value).buffer)[0]!;
-  const sign = (bits >>> 16) & 0x8000;
-  const exponent = ((bits >>> 23) & 0xff) - 112;
-  if (exponent <= 0) return sign;
-  if (exponent >= 31) return sign | 0x7bff;
-  return sign | (exponent << 10) | ((bits >>> 13) & 0x3ff);
 }

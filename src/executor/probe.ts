@@ -1,5 +1,6 @@
 import { monotonicMs } from '../clock.ts';
 import { messageOf } from '../errors.ts';
+import { halfToNumber } from '../tensor/float16.ts';
 import type { Signature, TensorSpec } from '../tensor/signature.ts';
 import { elementCount, skipBytesElements, type Tensor } from '../tensor/tensor.ts';
 import { generateRow, RECIPES, type Recipe, stackRows } from './generate.ts';
@@ -287,20 +288,6 @@ function readFloats(datatype: string, bytes: Buffer): number[] {
   else if (datatype === 'FP32') for (let i = 0; i < bytes.length; i += 4) out.push(bytes.readFloatLE(i));
   else for (let i = 0; i < bytes.length; i += 2) out.push(halfToNumber(bytes.readUInt16LE(i)));
   return out;
-}
-
-function halfToNumber(bits: number): number {
-  const exponent = (bits >>> 10) & 31;
-  const fraction = bits & 0x3ff;
-  const size =
-    exponent === 0
-      ? fraction * 2 ** -24
-      : exponent === 31
-        ? fraction === 0
-          ? Number.POSITIVE_INFINITY
-          : Number.NaN
-        : (1 + fraction / 1024) * 2 ** (exponent - 15);
-  return bits & 0x8000 ? -size : size;
 }
 
 /** Whether any output says something: a model that answers NaN throughout cannot be compared. */

@@ -1,4 +1,4 @@
-import type { FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { ShoalError } from '../errors.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
 import { countEarlyError, type Dialect, InferExchange } from './exchange.ts';
@@ -16,20 +16,20 @@ export function addInferRoute<Call>(
   path: string,
   dialect: Dialect<Call>,
   parts: HttpParts,
-  find: (request: FastifyRequest) => ModelVersion,
+  find: (request: FastifyRequest, reply: FastifyReply) => ModelVersion,
 ): void {
-  const findKnown = (request: FastifyRequest): ModelVersion | undefined => {
+  const findKnown = (request: FastifyRequest, reply: FastifyReply): ModelVersion | undefined => {
     try {
-      return find(request);
+      return find(request, reply);
     } catch {
       return undefined;
     }
   };
   routes.add('POST', path, (request, reply) => new InferExchange(dialect, parts, request, reply).run(), {
     bodyLimit: parts.config.bodyLimitBytes,
-    onRequest: (request, _reply, done) => {
+    onRequest: (request, reply, done) => {
       try {
-        notedOf(request).model = find(request);
+        notedOf(request).model = find(request, reply);
         done();
       } catch (error) {
         done(error as ShoalError);
@@ -37,7 +37,7 @@ export function addInferRoute<Call>(
     },
     onError: (request, reply, error, done) => {
       // A request may be refused by its headers before its model is looked up.
-      notedOf(request).model ??= findKnown(request);
+      notedOf(request).model ??= findKnown(request, reply);
       countEarlyError(dialect, parts, request, reply, error);
       done();
     },

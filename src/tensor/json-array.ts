@@ -77,6 +77,16 @@ export class JsonArrayWalk {
     return false;
   }
 
+  /**
+   * Goes on with a piece of the data that stands elsewhere, at `pos`: an element or an array. Whoever walks in pieces
+   * knows where each ends, and that they have as many elements as the tensor; the walk then never says {@link done}.
+   */
+  startPiece(pos: number): void {
+    this.pos = pos;
+    this.#depth = 1;
+    this.#next = ELEMENT;
+  }
+
   /** Leaves the walk at `pos`, behind the comma that follows element `index` − 1. */
   pauseAfterComma(pos: number, index: number): void {
     this.pos = pos;

@@ -6,14 +6,27 @@ import { JsonIntegerReader } from './json-integers.ts';
 import { JsonArraySkip } from './json-skip.ts';
 import { JsonStringReader } from './json-strings.ts';
 import { type JsonText, SLICE_BYTES } from './json-text.ts';
-import { allocateTensor } from './memory.ts';
+import { allocateTensor, type TensorMemory } from './memory.ts';
 import { DATATYPES, type Datatype, formatShape, type Tensor } from './tensor.ts';
 
 /** The datatypes whose elements JSON can carry; FP16 travels in binary only. */
 export type JsonDatatype = Exclude<Datatype, 'FP16'>;
 
-interface ElementReader {
+/** Reads the elements that a walk comes to. */
+export interface ElementReader {
+  /** Reads until the data ends or the walk reaches `stop`. */
   read(stop: number): void;
+}
+
+/** The reader of a datatype whose elements have a size. */
+export function createReader(
+  walk: JsonArrayWalk,
+  datatype: Exclude<JsonDatatype, 'BYTES'>,
+  memory: TensorMemory,
+): ElementReader {
+  if (datatype === 'FP32' || datatype === 'FP64') return new JsonFloatReader(walk, datatype, memory);
+  if (datatype === 'BOOL') return new JsonBooleanReader(walk, memory);
+  return new JsonIntegerReader(walk, datatype, memory);
 }
 
 /**
@@ -49,9 +62,7 @@ export class JsonTensorDecoder {
     }
     const memory = allocateTensor(target.count * DATATYPES[datatype].size);
     this.#bytes = memory.bytes;
-    if (datatype === 'FP32' || datatype === 'FP64') this.#reader = new JsonFloatReader(this.#walk, datatype, memory);
-    else if (datatype === 'BOOL') this.#reader = new JsonBooleanReader(this.#walk, memory);
-    else this.#reader = new JsonIntegerReader(this.#walk, datatype, memory);
+    this.#reader = createReader(this.#walk, datatype, memory);
   }
 
   /** Behind the closing bracket, once {@link advance} has said true. */

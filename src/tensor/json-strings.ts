@@ -1,5 +1,7 @@
+import { isUtf8 } from 'node:buffer';
 import { invalid, type ShoalError } from '../errors.ts';
 import type { JsonArrayWalk } from './json-array.ts';
+import { Base64ObjectReader } from './json-base64.ts';
 import { hexDigit, shortEscape, syntaxError } from './json-text.ts';
 import { utf8SequenceLength } from './utf8.ts';
 
@@ -14,11 +16,17 @@ export class JsonStringReader {
   #at = 0;
   /** Where the length of the string being read goes; −1 between strings. */
   #lengthAt = -1;
+  readonly #base64: Base64ObjectReader | undefined;
+  #inBase64 = false;
 
-  /** @param out must hold as many bytes as the text of the array and one more per element. */
-  constructor(walk: JsonArrayWalk, out: Buffer) {
+  /**
+   * @param out must hold as many bytes as the text of the array and one more per element.
+   * @param takesBase64 whether an element may also be an object with the key `b64`.
+   */
+  constructor(walk: JsonArrayWalk, out: Buffer, takesBase64 = false) {
     this.#walk = walk;
     this.#out = out;
+    this.#base64 = takesBase64 ? new Base64ObjectReader(walk.target) : undefined;
   }
 
   /** The wire form of all strings, in memory not much larger. */
@@ -35,15 +43,38 @@ export class JsonStringReader {
    */
   read(stop: number): void {
     const walk = this.#walk;
-    if (this.#lengthAt >= 0 && !this.#readString(stop)) return;
+    if (this.#lengthAt >= 0 && !(this.#inBase64 ? this.#readBase64(stop) : this.#readString(stop))) return;
     while (walk.toElement(stop)) {
       const { text, pos } = walk;
-      if (text.bytes[pos] !== 0x22) throw walk.wrongElement('a string (BYTES)');
+      this.#inBase64 = this.#base64 !== undefined && text.bytes[pos] === 0x7b;
+      if (text.bytes[pos] !== 0x22 && !this.#inBase64) throw walk.wrongElement('a string (BYTES)');
       this.#lengthAt = this.#at;
       this.#at += 4;
-      walk.pos = pos + 1;
-      if (!this.#readString(stop)) return;
+      if (this.#inBase64) {
+        this.#base64!.begin();
+        if (!this.#readBase64(stop)) return;
+      } else {
+        walk.pos = pos + 1;
+        if (!this.#readString(stop)) return;
+      }
     }
+  }
+
+  /** As {@link #readString}, for an object with the key `b64`. */
+  #readBase64(stop: number): boolean {
+    const walk = this.#walk;
+    const progress = { bytes: this.#out, at: this.#at };
+    walk.pos = this.#base64!.advance(walk.text, walk.pos, stop, progress);
+    this.#at = progress.at;
+    if (!this.#base64!.done) return false;
+    const from = this.#lengthAt + 4;
+    const bytes = this.#out.subarray(from, this.#at);
+    if (!isUtf8(bytes)) throw this.#wrongString('is, decoded, not valid UTF-8');
+    if (bytes.includes(0)) throw this.#wrongString('has a NUL character, which ONNX Runtime cannot take');
+    this.#out.writeUInt32LE(this.#at - from, this.#lengthAt);
+    this.#lengthAt = -1;
+    walk.pauseAfterElement(walk.pos, walk.index + 1);
+    return true;
   }
 
   /** Goes on with the string at the walk's position; false when `stop` came first. */
