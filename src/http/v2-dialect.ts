@@ -12,6 +12,7 @@ import {
   type InferCall,
   type InferReply,
 } from './v2-codec.ts';
+import { decodeRawBody, isRawBody } from './v2-raw-body.ts';
 import type { RequestedOutput } from './v2-request.ts';
 
 const HEADER_LENGTH = 'inference-header-content-length';
@@ -19,9 +20,10 @@ const HEADER_LENGTH = 'inference-header-content-length';
 /** Inference as the Open Inference Protocol, version 2, has it. */
 export const V2_DIALECT: Dialect<InferCall> = { protocol: 'v2', decode, plan, encode };
 
-function decode(body: Buffer, { headers }: FastifyRequest): Generator<void, InferCall, void> {
+function decode(body: Buffer, { headers }: FastifyRequest, model: ModelVersion): Generator<void, InferCall, void> {
   const headerLength = headers[HEADER_LENGTH];
   if (Array.isArray(headerLength)) throw invalid(`header ${HEADER_LENGTH} is there more than once`);
+  if (headerLength !== undefined && isRawBody(headerLength)) return decodeRawBody(body, model);
   return decodeInferRequest(body, headerLength);
 }
 

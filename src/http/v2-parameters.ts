@@ -3,22 +3,27 @@ import { quoteName } from '../tensor/json-text.ts';
 import type { JsonCursor } from './json-cursor.ts';
 import { skipScalar } from './json-skip-value.ts';
 
+/** Keeps which keys have been met, one bit each. */
+interface Seen {
+  seen: number;
+}
+
 /** What the parameters of a request say; undefined where they say nothing. */
-export interface RequestParameters {
+export interface RequestParameters extends Seen {
   binaryByDefault: boolean | undefined;
   timeoutMs: number | undefined;
   priority: number | undefined;
 }
 
 /** What the parameters of an input say. */
-export interface InputParameters {
+export interface InputParameters extends Seen {
   /** What messages call the input. */
   readonly what: string;
   binarySize: number | undefined;
 }
 
 /** What the parameters of a requested output say. */
-export interface OutputParameters {
+export interface OutputParameters extends Seen {
   /** What messages call the output. */
   readonly what: string;
   binary: boolean | undefined;
@@ -33,6 +38,19 @@ interface Named {
 
 const REQUEST: Named = { what: 'the request' };
 
+/** Bits for the keys of parameters, which the drafts of tensors and outputs have beside those of their own keys. */
+const SEEN = {
+  binary_data_output: 2 ** 16,
+  timeout: 2 ** 17,
+  priority: 2 ** 18,
+  sequence_start: 2 ** 19,
+  sequence_end: 2 ** 20,
+  sequence_id: 2 ** 21,
+  binary_data_size: 2 ** 22,
+  binary_data: 2 ** 23,
+  classification: 2 ** 24,
+} as const;
+
 /**
  * Reads the value of the request parameter whose key the cursor read last (section 10 of the protocol digest).
  * False when the value means nothing and is still to be skipped; it may have any form.
@@ -40,15 +58,16 @@ const REQUEST: Named = { what: 'the request' };
  * @throws {ShoalError} INVALID_REQUEST for a value of the wrong type and for reserved names.
  */
 export function readRequestParameter(json: JsonCursor, into: RequestParameters): boolean {
-  if (json.stringIs('binary_data_output')) into.binaryByDefault = readFlag(json, 'binary_data_output', REQUEST);
-  else if (json.stringIs('timeout')) {
+  if (isKey(json, 'binary_data_output', into, REQUEST)) {
+    into.binaryByDefault = readFlag(json, 'binary_data_output', REQUEST);
+  } else if (isKey(json, 'timeout', into, REQUEST)) {
     // Microseconds; 0 stands for none.
     const timeout = readCount(json, 'timeout', REQUEST);
     into.timeoutMs = timeout === undefined || timeout === 0 ? undefined : timeout / 1000;
-  } else if (json.stringIs('priority')) into.priority = readCount(json, 'priority', REQUEST);
-  else if (json.stringIs('sequence_start')) readFlag(json, 'sequence_start', REQUEST);
-  else if (json.stringIs('sequence_end')) readFlag(json, 'sequence_end', REQUEST);
-  else if (json.stringIs('sequence_id')) {
+  } else if (isKey(json, 'priority', into, REQUEST)) into.priority = readCount(json, 'priority', REQUEST);
+  else if (isKey(json, 'sequence_start', into, REQUEST)) readFlag(json, 'sequence_start', REQUEST);
+  else if (isKey(json, 'sequence_end', into, REQUEST)) readFlag(json, 'sequence_end', REQUEST);
+  else if (isKey(json, 'sequence_id', into, REQUEST)) {
     if (json.peek('a value') === 0x22) json.scanString();
     else readCount(json, 'sequence_id', REQUEST);
   } else if (json.stringIs('headers') || json.stringIs('triton_enable_empty_final_response')) return false;
@@ -69,10 +88,8 @@ export function readRequestParameter(json: JsonCursor, into: RequestParameters):
 
 /** As {@link readRequestParameter}, for a parameter of an input. */
 export function readInputParameter(json: JsonCursor, into: InputParameters): boolean {
-  if (json.stringIs('binary_data_size')) {
-    const size = readCount(json, 'binary_data_size', into);
-    if (into.binarySize !== undefined) throw invalid(`${into.what} has binary_data_size twice`);
-    into.binarySize = size;
+  if (isKey(json, 'binary_data_size', into, into)) {
+    into.binarySize = readCount(json, 'binary_data_size', into);
     return true;
   }
   refuseSharedMemory(json, into);
@@ -81,16 +98,24 @@ export function readInputParameter(json: JsonCursor, into: InputParameters): boo
 
 /** As {@link readRequestParameter}, for a parameter of a requested output. */
 export function readOutputParameter(json: JsonCursor, into: OutputParameters): boolean {
-  if (json.stringIs('binary_data')) {
+  if (isKey(json, 'binary_data', into, into)) {
     into.binary = readFlag(json, 'binary_data', into);
     return true;
   }
-  if (json.stringIs('classification')) {
+  if (isKey(json, 'classification', into, into)) {
     into.classes = readCount(json, 'classification', into) ?? 0;
     return true;
   }
   refuseSharedMemory(json, into);
   return false;
+}
+
+/** Whether the key read last is this one; a key that means something may stand there once. */
+function isKey(json: JsonCursor, key: keyof typeof SEEN, into: Seen, where: Named): boolean {
+  if (!json.stringIs(key)) return false;
+  if ((into.seen & SEEN[key]) !== 0) throw invalid(`${where.what} has ${key} twice`);
+  into.seen |= SEEN[key];
+  return true;
 }
 
 function refuseSharedMemory(json: JsonCursor, where: Named): void {

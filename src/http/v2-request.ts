@@ -89,7 +89,12 @@ export class InferRequestParser {
   #first = true;
   #seen = 0;
   #id: string | undefined;
-  readonly #parameters: RequestParameters = { binaryByDefault: undefined, timeoutMs: undefined, priority: undefined };
+  readonly #parameters: RequestParameters = {
+    seen: 0,
+    binaryByDefault: undefined,
+    timeoutMs: undefined,
+    priority: undefined,
+  };
   readonly #drafts: TensorDraft[] = [];
   #draft: TensorDraft | undefined;
   readonly #outputs: RequestedOutput[] = [];

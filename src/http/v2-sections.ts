@@ -65,7 +65,7 @@ export class BinarySections {
 /**
  * The bytes of the JSON text in a body, from the header `Inference-Header-Content-Length`; all where it is absent.
  *
- * @throws {ShoalError} INVALID_REQUEST when the header is no number, exceeds the body or announces a raw-body request.
+ * @throws {ShoalError} INVALID_REQUEST when the header is no number or exceeds the body.
  */
 export function jsonLength(header: string | undefined, bodyLength: number): number {
   if (header === undefined) return bodyLength;
@@ -73,7 +73,6 @@ export function jsonLength(header: string | undefined, bodyLength: number): numb
   if (Number.isNaN(length)) {
     throw invalid(`Inference-Header-Content-Length is '${printable(header)}', expected a number of bytes`);
   }
-  if (length === 0) throw invalid('requests without JSON (Inference-Header-Content-Length: 0) are not supported');
   if (length > bodyLength) {
     throw invalid(`Inference-Header-Content-Length is ${printable(header)}, but the body has ${bodyLength} bytes`);
   }

@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { DATATYPE_NAMES, DATATYPES, encodeStrings } from '../../../src/tensor/tensor.ts';
 import { bytesOf } from '../../support/onnx-builder.ts';
 import {
+  type Answer,
   binaryBody,
   expectError,
   HEADER_LENGTH,
@@ -144,8 +145,50 @@ describe('inference with binary tensors', () => {
       await refuse({ inputs: [A, B] }, SECTIONS, /./, { headers: { [HEADER_LENGTH]: value } });
   });
 
-  it('raw binary requests, of header length 0, are refused with a word about it', async () => {
-    await refuse('', [SECTIONS[0]!], /without JSON/, { model: 'ident_FP32' });
+  it('case 50: a body without JSON is the only input of its model, and is answered in binary', async () => {
+    const raw = async (model: string, body: Uint8Array | string, length = '0'): Promise<Answer> =>
+      running().send('POST', `/v2/models/${model}/infer`, body, { [HEADER_LENGTH]: length });
+    const bytes = Buffer.from(floats(1, 2, 3, 4, 5, 6, 7, 8));
+    for (const length of ['0', '000']) {
+      const { reply, sections } = parseBinaryReply(await raw('ident_FP32', bytes, length));
+      assert.deepEqual(reply, {
+        model_name: 'ident_FP32',
+        model_version: '1',
+        outputs: [{ name: 'y', datatype: 'FP32', shape: [1, 8], ...binary(32) }],
+      });
+      assert.deepEqual(sections, [bytes]);
+    }
+    for (const [model, body, text] of [
+      ['ident_FP32', bytes.subarray(0, 30), /'x'.*30 bytes.*multiple of 4/],
+      ['ident_FP32', '', /no body/],
+      ['mat2', bytes, /'x'.*more than one dimension/],
+      ['add2', bytes, /'add2' has 2 inputs/],
+      ['ident_BYTES', 'text', /'x'.*BYTES \[-1,-1\].*one element/],
+      ['flat0', bytes, /'x'.*32 bytes.*\[2,2\].*16/],
+      ['str1', Buffer.of(0xff), /UTF-8/],
+      ['str1', 'a\0b', /NUL/],
+    ] as const)
+      expectError(await raw(model, body), 'INVALID_REQUEST', text);
+    expectError(await raw('nope', bytes), 'MODEL_NOT_FOUND');
+
+    for (const text of ['427', 'ü'.repeat(100_000)]) {
+      const { reply, sections } = parseBinaryReply(await raw('str1', text));
+      const element = encodeStrings([text]);
+      assert.deepEqual(reply.outputs, [{ name: 'y', datatype: 'BYTES', shape: [1, 1], ...binary(element.length) }]);
+      assert.deepEqual(sections, [Buffer.from(element)]);
+    }
+    for (const [model, body, shape] of [
+      ['flat0', bytes.subarray(0, 16), [2, 2]],
+      ['scalar0', bytes.subarray(0, 4), []],
+      ['ident_FP16', bytes, [1, 16]],
+      ['ident_INT64', bytes, [1, 4]],
+    ] as const) {
+      const { reply, sections } = parseBinaryReply(await raw(model, body));
+      assert.deepEqual(reply.outputs[0]!.shape, shape);
+      assert.deepEqual(sections, [body]);
+    }
+    const { sections } = parseBinaryReply(await raw('ident_BOOL', Buffer.of(0, 1, 2, 255)));
+    assert.deepEqual(sections, [Buffer.of(0, 1, 1, 1)]);
   });
 
   it('case 45: a section is as long as the shape and the size say', async () => {

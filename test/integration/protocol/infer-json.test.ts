@@ -277,6 +277,14 @@ describe('inference in JSON', () => {
     assert.deepEqual(parseReply(await running().infer('add2', request)).outputs, [SUM, DIFF]);
   });
 
+  it('a key that means something may stand there once, another as often as it likes', async () => {
+    const text = (more: string): string => `{${more},${JSON.stringify({ inputs: [A, B] }).slice(1)}`;
+    assert.deepEqual(parseReply(await running().infer('add2', text('"x":1,"x":2'))).outputs, [SUM, DIFF]);
+    await refuse(text('"id":"a","id":"b"'), /the request has 'id' twice/);
+    await refuse(text('"inputs":[]'), /the request has 'inputs' twice/);
+    await refuse(text('"parameters":{"timeout":1,"timeout":2}'), /timeout twice/);
+  });
+
   it('case 34: what is no JSON object is refused', async () => {
     const whole = JSON.stringify({ inputs: [A, B] });
     for (const text of [

@@ -282,6 +282,24 @@ describe('infer requests in JSON', () => {
       assertRefused(() => decode(`{"inputs":[{${item}}],${again}}`), /^the request has '\w+' twice$/);
     }
     assertRefused(() => decode(`{"inputs":[],"outputs":[{"name":"a","name":"b"}]}`), /^output 'a' has 'name' twice$/);
+    for (const again of [
+      '"binary_data_output":true,"binary_data_output":false',
+      '"timeout":5,"time\\u006fut":6',
+      '"priority":null,"priority":1',
+      '"sequence_id":"a","sequence_id":1',
+      '"sequence_start":true,"sequence_start":true',
+      '"sequence_end":true,"sequence_end":true',
+    ]) {
+      const text = `{"inputs":[],"parameters":{${again}}}`;
+      assertRefused(() => decode(text), /^the request has \w+ twice$/);
+    }
+    assert.equal(decode('{"inputs":[],"parameters":{"mine":1,"mine":"x"}}').inputs.size, 0);
+    const sizes = '"parameters":{"binary_data_size":0,"binary_data_size":0}';
+    assertRefused(() => decode(`{"inputs":[{"name":"x",${sizes}}]}`), /^input 'x' has binary_data_size twice$/);
+    for (const twice of ['"binary_data":true,"binary_data":true', '"classification":1,"classification":0']) {
+      const text = `{"inputs":[],"outputs":[{"name":"a","parameters":{${twice}}}]}`;
+      assertRefused(() => decode(text), /^output 'a' has \w+ twice$/);
+    }
   });
 
   it('keeps names that JavaScript objects would stumble over', () => {
@@ -482,7 +500,7 @@ describe('infer requests with binary sections', () => {
     assert.equal(decode(text, `000${text.length}`).inputs.size, 2);
   });
 
-  it('case 44, 50: refuses headers that are no length within the body, and raw bodies', () => {
+  it('case 44: refuses headers that are no length within the body', () => {
     const text = json(add2);
     for (const header of [
       '-1',
@@ -505,8 +523,6 @@ describe('infer requests with binary sections', () => {
     for (const header of [String(text.length + 1), '99999999999999999999', '9'.repeat(400)]) {
       assertRefused(() => decode(text, header), /Inference-Header-Content-Length is .*, but the body has \d+ bytes/);
     }
-    for (const raw of ['0', '000'])
-      assertRefused(() => decode(text, raw), /requests without JSON .* are not supported/);
     assertRefused(() => decode(text, String(text.length - 1)), /the JSON text ends after/);
   });
 
