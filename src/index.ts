@@ -2,6 +2,9 @@
 export type { BatchInfo, ReleaseReason, Stamps } from './batching/request.ts';
 export { type Config, ConfigError, type ConfigInput, resolveConfig } from './config.ts';
 export { type ErrorCode, ServeError, type ServeErrorCode, ShoalError, STATUS } from './errors.ts';
+export { type PrefetchOptions, prefetch, type Task } from './loading/prefetch.ts';
+export { RemoteError, RemoteFetcher, type RemoteOptions } from './loading/remote.ts';
+export { type LoadedRow, type LoadOptions, loadRows, type RowFormat } from './loading/rows.ts';
 export { createServer, type ShoalServer } from './server.ts';
 export { type InferResult, Service, type ServiceDeps } from './service.ts';
 export type { ControlParameters } from './serving/model-control.ts';
@@ -10,3 +13,8 @@ export type { IndexEntry } from './serving/served-model.ts';
 export type { Signature, TensorSpec } from './tensor/signature.ts';
 export type { Datatype, Tensor } from './tensor/tensor.ts';
 export { makeTensor, readTensor } from './tensor/typed.ts';
+export { type Activation, forward, type Head, type HeadShape, type Layer } from './training/head.ts';
+export { baseWithHead, type HeadModelOptions, headModel } from './training/head-model.ts';
+export type { OptimizerChoice } from './training/optimizer.ts';
+export { type Judgement, judgeHead, type TrainingStep, trainHead } from './training/train-head.ts';
+export type { Checkpoint, Examples, TrainHeadOptions, Turn } from './training/training-plan.ts';

@@ -43,6 +43,8 @@ const MAX_NAME_LENGTH = 512;
 
 /** A server: models, HTTP, and an orderly end. */
 export interface ShoalServer {
+  /** Models, metrics and everything that needs no socket. */
+  readonly service: Service;
   /** The Fastify instance, for further routes and hooks before `listen`. */
   readonly app: FastifyInstance;
   /** Starts to listen; models go on loading. Resolves with the base URL. */
@@ -119,6 +121,7 @@ export async function createServer(
   };
 
   return {
+    service,
     app,
     get metricsUrl() {
       return metricsUrl;

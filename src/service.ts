@@ -18,6 +18,8 @@ import { ModelRegistry } from './serving/registry.ts';
 import type { ModelSource } from './serving/repository.ts';
 import type { IndexEntry } from './serving/served-model.ts';
 import type { Tensor } from './tensor/tensor.ts';
+import { BackgroundTurns } from './training/background-turns.ts';
+import type { Turn } from './training/training-plan.ts';
 
 /** What a service may be given besides its configuration. */
 export interface ServiceDeps {
@@ -59,6 +61,11 @@ export class Service {
   readonly build: BuildInfo;
   readonly clock: Clock;
   readonly #loaded: Promise<void>;
+  /**
+   * For {@link trainHead}: a step takes a core only when no batch could use it, so that training beside serving gives
+   * way within one step.
+   */
+  readonly trainingTurn: Turn;
   #draining = false;
   #closesConnections = false;
   #drained: Promise<void> | undefined;
@@ -70,12 +77,15 @@ export class Service {
     this.build = { ...versions(), node: process.versions.node, cores: config.cores };
     const budget = byteBudget(config.maxQueueBytes);
     this.metrics = new ServerMetrics(this.build, budget, { triton: config.tritonMetrics });
+    const tokens = new CoreTokens(config.cores, this.clock);
+    const background = new BackgroundTurns(tokens, this.clock);
+    this.trainingTurn = () => background.turn();
     let provider: Promise<ProviderChoice> | undefined;
     this.registry = new ModelRegistry(sources, {
       config,
       clock: this.clock,
       log: logger,
-      tokens: new CoreTokens(config.cores, this.clock),
+      tokens,
       budget,
       memoryBytes: deps.memoryBytes ?? grantedMemoryBytes(),
       provider: () => {
