@@ -36,9 +36,10 @@ function sampleValues(option: Option): [string, string, string] {
       return ['1001ms', '1002ms', '1003ms'];
     case 'list':
       return ['one', 'two', 'three'];
-    case 'choice':
-      if (option.key === 'modelControlMode') return ['explicit', 'none', 'explicit'];
-      return ['warn', 'error', 'fatal'];
+    case 'choice': {
+      const [one, two] = option.choices.filter((choice) => choice !== option.default);
+      return [one!, two ?? String(option.default), one!];
+    }
     case 'switch':
       return ['false', 'true', 'false'];
     case 'text':
