@@ -291,6 +291,25 @@ describe('the client and a server that has troubles', () => {
     await assert.rejects(client.infer('broken', {}), { code: 'MODEL_NOT_READY', status: 503, attempts: 3 });
   });
 
+  it('models are loaded and unloaded, and the index says so', async (t) => {
+    const running = await startServer(t, { add2: add2(), broken: broken() }, { modelControlMode: 'explicit' });
+    const client = connect(t, running);
+    const states = async (): Promise<unknown[]> =>
+      (await client.repositoryIndex()).map(({ name, state }) => [name, state]).toSorted();
+    const one: InputTensor = { data: new Float32Array(4), shape: [1, 4] };
+    assert.deepEqual(await client.repositoryIndex({ ready: true }), []);
+    await client.loadModel('add2');
+    assert.deepEqual((await client.infer('add2', { a: one, b: one })).outputs['sum']!.data, new Float32Array(4));
+    assert.deepEqual((await states())[0], ['add2', 'READY']);
+    await client.loadModel('add2', { config: { max_batch_size: 2 } });
+    assert.equal((await client.modelConfig('add2'))['max_batch_size'], 2);
+    await assert.rejects(client.loadModel('broken'), { status: 400, attempts: 1 });
+    await assert.rejects(client.loadModel('nope'), { code: 'MODEL_NOT_FOUND', status: 404 });
+    await client.unloadModel('add2');
+    assert.equal(await client.isModelReady('add2'), false);
+    assert.deepEqual((await states())[0], ['add2', 'UNAVAILABLE']);
+  });
+
   it('a run that fails is not tried again', async (t) => {
     const running = await startServer(t, { gather: gatherPoison() });
     const client = connect(t, running);

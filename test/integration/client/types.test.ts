@@ -58,6 +58,11 @@ const USES: readonly Use[] = [
     right: `client.infer('ident_FP16', { x: { data: new Uint16Array(1), shape: [1, 1], datatype: 'FP16' } })`,
   },
   {
+    what: 'half precision for single',
+    wrong: `client.infer('scalar0', { x: { data: new Float16Array(1), shape: [] } })`,
+    right: `client.infer('ident_FP16', { x: { data: new Float16Array(1), shape: [1, 1] } })`,
+  },
+  {
     what: 'bytes for booleans without a datatype',
     wrong: `client.infer('ident_BOOL', { x: { data: new Uint8Array(1), shape: [1, 1] } })`,
     right: `client.infer('ident_BOOL', { x: { data: new Uint8Array(1), shape: [1, 1], datatype: 'BOOL' } })`,
@@ -177,6 +182,7 @@ describe('the types of models', () => {
     writeFileSync(path.join(folder, 'package.json'), '{"type":"module"}');
     const compilerOptions = {
       target: 'ES2023',
+      lib: ['ESNext'],
       module: 'NodeNext',
       strict: true,
       exactOptionalPropertyTypes: true,
