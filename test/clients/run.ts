@@ -20,6 +20,9 @@ import { controlRepository, mainRepository } from './repository.ts';
 /** The clients' programs, in this folder's sources. */
 const PROGRAMS = ['triton_http', 'triton_grpc', 'kserve_rest', 'perf_analyzer'];
 
+/** Our own client against another's server; it is no program of Python. */
+const OWN_CLIENT = 'shoal_client';
+
 const sources = path.join(REPOSITORY_ROOT, 'test/clients');
 
 const { values } = parseArgs({
@@ -61,7 +64,7 @@ async function runAll(): Promise<number> {
     only: values.only,
   };
   const failed: string[] = [];
-  for (const program of values.client ?? PROGRAMS) {
+  for (const program of values.client ?? [...PROGRAMS, OWN_CLIENT]) {
     const code = await runProgram(path.join(environment, 'bin/python'), program, options);
     // Operations that failed are counted already; a program that broke off has written no count.
     if (code !== 0) failed.push(`${program} ended with ${code}`);
@@ -81,7 +84,12 @@ function makeEnvironment(): string {
 
 async function runProgram(python: string, program: string, options: Record<string, string>): Promise<number | string> {
   const flags = Object.entries(options).map(([name, value]) => `--${name}=${value}`);
-  const child = spawn(python, [path.join(sources, `${program}.py`), ...flags], {
+  const [command, file] =
+    program === OWN_CLIENT
+      ? [process.execPath, path.join(import.meta.dirname, 'shoal-client.js')]
+      : [python, path.join(sources, `${program}.py`)];
+  if (program === OWN_CLIENT) flags.push(`--python=${python}`);
+  const child = spawn(command, [file, ...flags], {
     env: { ...process.env, PYTHONDONTWRITEBYTECODE: '1' },
     stdio: ['ignore', 'inherit', 'inherit'],
   });
