@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { describe, it } from 'node:test';
 import {
   add2,
@@ -12,7 +14,15 @@ import {
   stateModel,
 } from '../../support/models.ts';
 import { encodeModel, node, tensor } from '../../support/onnx-builder.ts';
-import { expectError, parseJson, parseReply, startServer, type TestServer, useServer } from '../../support/server.ts';
+import {
+  type Answer,
+  expectError,
+  parseJson,
+  parseReply,
+  startServer,
+  type TestServer,
+  useServer,
+} from '../../support/server.ts';
 
 type Folder = Exclude<RepositoryContent[string], Uint8Array>;
 
@@ -58,6 +68,15 @@ function rank1(): Buffer {
   });
 }
 
+/** FP32 `data_0` [1, 3, 4, 4] → `fc6_1` [1, 3, 1, 1], the means of its planes: the shapes of an image classifier. */
+function classifier(): Buffer {
+  return encodeModel({
+    inputs: [tensor('data_0', 'FP32', [1, 3, 4, 4])],
+    outputs: [tensor('fc6_1', 'FP32', [1, 3, 1, 1])],
+    nodes: [node('GlobalAveragePool', ['data_0'], ['fc6_1'])],
+  });
+}
+
 /** FP32 `x` of undeclared shape → `y` = x + x. */
 function shapeless(): Buffer {
   return encodeModel({
@@ -95,6 +114,31 @@ describe('a repository with configurations', () => {
     leaking: configured(softmaxAxis0(), 'max_batch_size: 4'),
     insisting: configured(softmaxAxis0(), 'max_batch_size: 4 dynamic_batching { }'),
     state: configured(stateModel(), 'max_batch_size: 0'),
+    classifier: configured(
+      classifier(),
+      `name: "classifier"
+       platform: "onnxruntime_onnx"
+       max_batch_size : 0
+       input [
+         {
+           name: "data_0"
+           data_type: TYPE_FP32
+           format: FORMAT_NCHW
+           dims: [ 3, 4, 4 ]
+           reshape { shape: [ 1, 3, 4, 4 ] }
+         }
+       ]
+       output [
+         {
+           name: "fc6_1"
+           data_type: TYPE_FP32
+           dims: [ 3 ]
+           reshape { shape: [ 1, 3, 1, 1 ] }
+           label_filename: "labels.txt"
+         }
+       ]`,
+      { 'labels.txt': 'red\ngreen\nblue' },
+    ),
     fixedInside: configured(mat2(), 'input { name: "x" dims: [1, 4] }'),
   }));
 
@@ -194,6 +238,19 @@ describe('a repository with configurations', () => {
     assert.deepEqual([config.input[0]!.dims, config.input[0]!.reshape], [[1], { shape: [] }]);
   });
 
+  it('serves the classifier of Triton’s quickstart as its clients expect it', async () => {
+    const server = given();
+    assert.deepEqual(await shapesOf(server, 'classifier'), { data_0: [3, 4, 4], fc6_1: [3] });
+    const data = Array.from({ length: 48 }, (_, i) => Math.floor(i / 16));
+    const inputs = [fp32('data_0', [3, 4, 4], data)];
+    const outputs = [{ name: 'fc6_1', parameters: { classification: 2 } }];
+    const [ranked] = parseReply(await server.infer('classifier', { inputs, outputs })).outputs;
+    assert.deepEqual([ranked!.shape, ranked!.data], [[2], ['2.000000:2:blue', '1.000000:1:green']]);
+    const [plain] = parseReply(await server.infer('classifier', { inputs })).outputs;
+    assert.deepEqual([plain!.shape, plain!.data], [[3], [0, 1, 2]]);
+    assert.deepEqual((await configOf(server, 'classifier')).input[0]!.reshape, { shape: [1, 3, 4, 4] });
+  });
+
   it('says the shape of tensors that the file says nothing of', async () => {
     const server = given();
     assert.deepEqual(await shapesOf(server, 'shapeless'), { x: [-1, 2], y: [-1, 2] });
@@ -271,6 +328,27 @@ describe('a configuration that does not fit its model', () => {
       expectError(await given().infer(name, { inputs: [] }), 'MODEL_NOT_READY');
     });
   }
+});
+
+it('is read again when its model is loaded again', async (t) => {
+  const server = await startServer(
+    t,
+    { m: configured(add2(), 'max_batch_size: 2') },
+    { modelControlMode: 'explicit', loadModel: ['m'] },
+  );
+  const load = (body = ''): Promise<Answer> => server.send('POST', '/v2/repository/models/m/load', body);
+  assert.equal((await configOf(server, 'm')).max_batch_size, 2);
+  writeFileSync(path.join(server.folder, 'm/config.pbtxt'), 'max_batch_size: 3');
+  assert.equal((await load()).status, 200);
+  assert.equal((await configOf(server, 'm')).max_batch_size, 3);
+  const override = JSON.stringify({ max_batch_size: 4, parameters: { mine: { string_value: 'kept' } } });
+  assert.equal((await load(JSON.stringify({ parameters: { config: override } }))).status, 200);
+  assert.equal((await configOf(server, 'm')).max_batch_size, 4);
+  writeFileSync(path.join(server.folder, 'm/config.pbtxt'), 'max_batch_sice: 3');
+  const failed = await load();
+  assert.equal(failed.status, 400);
+  assert.match(failed.body.toString(), /line 1: ModelConfig: unknown field 'max_batch_sice'/);
+  assert.equal((await configOf(server, 'm')).max_batch_size, 4, 'the old one still serves');
 });
 
 describe('the queue of a configured model', () => {
