@@ -166,21 +166,6 @@ function createApp(service: Service, limits: ConnectionLimits): FastifyInstance 
   });
   // For the same reason.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
-  if (service.logger.isLevelEnabled('debug')) {
-    app.addHook('onResponse', (request, reply, done) => {
-      const { id, method, url, headers } = request;
-      const fields = {
-        reqId: id,
-        traceparent: headers['traceparent'],
-        method,
-        url,
-        status: reply.statusCode,
-        ms: reply.elapsedTime,
-      };
-      service.logger.debug(fields, 'answered');
-      done();
-    });
-  }
   return app;
 }
 

@@ -11,6 +11,7 @@ import { addRoutes, addUnknownPaths } from './http/app.ts';
 import type { HttpParts } from './http/parts.ts';
 import { createLogger, type Logger } from './logging.ts';
 import { type BuildInfo, ServerMetrics } from './metrics/server-metrics.ts';
+import { LogSettings } from './protocol/log-settings.ts';
 import { type ControlParameters, findStartSources, ModelControl } from './serving/model-control.ts';
 import type { InferOptions, ModelSummary } from './serving/model-version.ts';
 import { chooseProvider, type ProviderChoice } from './serving/provider.ts';
@@ -55,6 +56,7 @@ export interface PluginOptions {
 export class Service {
   readonly config: Config;
   readonly logger: Logger;
+  readonly logSettings: LogSettings;
   readonly registry: ModelRegistry;
   readonly control: ModelControl;
   readonly metrics: ServerMetrics;
@@ -73,6 +75,7 @@ export class Service {
   private constructor(config: Config, logger: Logger, deps: ServiceDeps, sources: readonly ModelSource[]) {
     this.config = config;
     this.logger = logger;
+    this.logSettings = new LogSettings(logger);
     this.clock = deps.clock ?? systemClock;
     this.build = { ...versions(), node: process.versions.node, cores: config.cores };
     const budget = byteBudget(config.maxQueueBytes);
@@ -183,7 +186,7 @@ export class Service {
 
   /** @internal */
   httpParts(): HttpParts {
-    const { config, clock, registry, control, metrics, build, logger } = this;
+    const { config, clock, registry, control, metrics, build, logger, logSettings } = this;
     return {
       config,
       clock,
@@ -192,6 +195,7 @@ export class Service {
       metrics,
       build,
       logger,
+      logSettings,
       notReady: () => this.notReady(),
       isDraining: () => this.#closesConnections,
     };

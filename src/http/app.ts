@@ -1,9 +1,11 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ShoalError } from '../errors.ts';
 import { errorTiming } from '../protocol/server-timing.ts';
+import { AnswerLog } from './answer-log.ts';
 import { BodyInflater } from './body-inflater.ts';
 import { readContentEncoding } from './content-coding.ts';
 import { addDocsRoutes } from './docs.ts';
+import { addLoggingRoutes } from './logging-routes.ts';
 import { addOpenApiRoutes } from './openapi/routes.ts';
 import { renderPage } from './page.ts';
 import { type HttpParts, NOTED, type Noted, notedOf } from './parts.ts';
@@ -22,6 +24,8 @@ import { addV2Routes } from './v2.ts';
 export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
   const { config, clock } = parts;
   const routes = new Routes(app);
+  const answers = new AnswerLog(parts);
+  app.addHook('onClose', async () => answers.close());
 
   // No decision hangs on the request's media type: real clients send anything there, or nothing.
   app.removeAllContentTypeParsers();
@@ -39,6 +43,7 @@ export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
     headers['content-type'] = undefined;
     if (headers['x-request-id'] !== undefined) reply.header('x-request-id', request.id);
     if (parts.isDraining()) reply.header('connection', 'close');
+    if (answers.isOn) answers.watch(request, reply, noted.receivedMs);
     try {
       if (request.is404) {
         const allow = routes.allowAt(pathOf(request));
@@ -62,6 +67,7 @@ export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
   addV2Routes(routes, parts);
   addRepositoryRoutes(routes, parts);
   addV1Routes(routes, parts);
+  addLoggingRoutes(routes, parts);
   addUnimplementedRoutes(routes);
   addOpenApiRoutes(routes, parts, app.prefix);
   addDocsRoutes(routes);

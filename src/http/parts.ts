@@ -3,6 +3,7 @@ import type { Clock } from '../clock.ts';
 import type { Config } from '../config.ts';
 import type { Logger } from '../logging.ts';
 import type { BuildInfo, ServerMetrics } from '../metrics/server-metrics.ts';
+import type { LogSettings } from '../protocol/log-settings.ts';
 import type { ModelControl } from '../serving/model-control.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
 import type { ModelRegistry } from '../serving/registry.ts';
@@ -20,6 +21,7 @@ export interface HttpParts {
   /** Whether connections are to be closed after their answer. */
   readonly isDraining: () => boolean;
   readonly logger: Logger;
+  readonly logSettings: LogSettings;
 }
 
 /** What the hooks note of a request. */

@@ -1,11 +1,10 @@
 import type { FastifyRequest } from 'fastify';
-import { invalid, messageOf } from '../errors.ts';
+import { invalid } from '../errors.ts';
 import { repositoryIndex } from '../protocol/repository-index.ts';
+import { excerpt, isObject, type JsonObject, readObject } from './json-body.ts';
 import type { HttpParts } from './parts.ts';
 import { sendJson } from './replies.ts';
 import type { Routes } from './routes.ts';
-
-type JsonObject = Readonly<Record<string, unknown>>;
 
 /** The routes of Triton's model repository extension: the index, and loading and unloading. */
 export function addRepositoryRoutes(routes: Routes, { registry, control }: HttpParts): void {
@@ -33,27 +32,4 @@ function readParameters(request: FastifyRequest): JsonObject {
   if (parameters === undefined || parameters === null) return {};
   if (!isObject(parameters)) throw invalid(`parameters are ${excerpt(parameters)}, expected an object`);
   return parameters;
-}
-
-/** The JSON object that is a request's body; an empty body is an empty object. */
-function readObject({ body }: FastifyRequest): JsonObject {
-  const text = Buffer.isBuffer(body) ? body.toString() : '';
-  if (text.trim() === '') return {};
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (thrown) {
-    throw invalid(`the body is not valid JSON: ${messageOf(thrown)}`);
-  }
-  if (!isObject(value)) throw invalid(`the body is ${excerpt(value)}, expected an object`);
-  return value;
-}
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function excerpt(value: unknown): string {
-  const text = JSON.stringify(value);
-  return text.length > 40 ? `${text.slice(0, 40)}…` : text;
 }

@@ -2,6 +2,7 @@
 export const EXTENSIONS: readonly string[] = [
   'binary_tensor_data',
   'classification',
+  'logging',
   'model_configuration',
   'model_repository',
   'model_repository(unload_dependents)',
