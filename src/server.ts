@@ -4,7 +4,7 @@ import { monotonicMs } from './clock.ts';
 import type { Config, ConfigInput } from './config.ts';
 import type { GrpcDoor } from './grpc/door.ts';
 import { addMetricsOnly } from './http/app.ts';
-import { answerClientError } from './http/client-error.ts';
+import { answerClientError, answerConnect } from './http/client-error.ts';
 import { keepTicksFast } from './http/next-tick.ts';
 import { handleError } from './http/replies.ts';
 import { requestIds } from './http/request-id.ts';
@@ -165,6 +165,7 @@ function createApp(service: Service, limits: ConnectionLimits): FastifyInstance 
     frameworkErrors: (error, request, reply) => handleError(error, request, reply, service.logger),
   });
   // For the same reason.
+  app.server.on('connect', answerConnect);
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
   return app;
 }

@@ -1,4 +1,4 @@
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { type ErrorCode, STATUS } from '../errors.ts';
 import { ERROR_CODE_HEADER, JSON_TYPE } from './replies.ts';
@@ -13,6 +13,7 @@ const CODES: Readonly<Record<string, readonly [ErrorCode, string]>> = {
 
 const REASONS: Readonly<Record<number, string>> = {
   400: 'Bad Request',
+  405: 'Method Not Allowed',
   408: 'Request Timeout',
   431: 'Request Header Fields Too Large',
 };
@@ -50,16 +51,27 @@ function answerInTurn(error: ClientError, socket: BusySocket): void {
   else writeError(error, socket);
 }
 
+/** Answers CONNECT, which asks for a tunnel through this server; Node would end the connection without a word. */
+export function answerConnect({ method }: IncomingMessage, socket: Socket): void {
+  writeAnswer(socket, 'METHOD_NOT_ALLOWED', `${method} is not allowed here, only GET, HEAD, POST`, ALLOW);
+}
+
+const ALLOW = 'allow: GET, HEAD, POST\r\n';
+
 function writeError(error: ClientError, socket: Socket): void {
   const [code, text] = CODES[error.code ?? ''] ?? [
     'INVALID_REQUEST',
     `this is not a well-formed HTTP request: ${error.message}`,
   ];
+  writeAnswer(socket, code, text, '');
+}
+
+function writeAnswer(socket: Socket, code: ErrorCode, text: string, header: string): void {
   const body = JSON.stringify({ error: text });
   const status = STATUS[code];
   socket.end(
     `HTTP/1.1 ${status} ${REASONS[status]}\r\n` +
-      `content-type: ${JSON_TYPE}\r\n${ERROR_CODE_HEADER}: ${code}\r\nconnection: close\r\n` +
+      `content-type: ${JSON_TYPE}\r\n${ERROR_CODE_HEADER}: ${code}\r\nconnection: close\r\n${header}` +
       `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   );
 }

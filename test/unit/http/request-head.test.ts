@@ -5,7 +5,7 @@ import { refuseHead } from '../../../src/http/request-head.ts';
 import { requestIds } from '../../../src/http/request-id.ts';
 
 const head = (headers: Record<string, string>, httpVersion = '1.1'): void =>
-  refuseHead({ headers: { host: 'shoal.test', ...headers }, httpVersion });
+  refuseHead({ headers: { host: 'shoal.test', ...headers }, rawHeaders: ['Host', 'shoal.test'], httpVersion });
 
 describe('refuseHead', () => {
   it('lets usual requests pass', () => {
@@ -20,7 +20,7 @@ describe('refuseHead', () => {
       { origin: 'http://shoal.test' },
     ])
       assert.doesNotThrow(() => head(headers as Record<string, string>));
-    assert.doesNotThrow(() => refuseHead({ headers: {}, httpVersion: '1.0' }));
+    assert.doesNotThrow(() => refuseHead({ headers: {}, rawHeaders: [], httpVersion: '1.0' }));
   });
 
   it('refuses what is not done, naming it', () => {
@@ -32,7 +32,26 @@ describe('refuseHead', () => {
       [{ origin: 'http://elsewhere.test' }, 'CROSS_ORIGIN', /elsewhere/],
     ] as const)
       assert.throws(() => head(headers), { code, message });
-    assert.throws(() => refuseHead({ headers: {}, httpVersion: '1.1' }), { code: 'INVALID_REQUEST', message: /Host/ });
+  });
+
+  it('refuses what leaves open which host or how much body is meant', () => {
+    const refused = (
+      headers: Record<string, string>,
+      httpVersion: string,
+      rawHeaders: string[],
+      message: RegExp,
+    ): void =>
+      assert.throws(() => refuseHead({ headers, rawHeaders, httpVersion }), { code: 'INVALID_REQUEST', message });
+    refused({}, '1.1', [], /no Host/);
+    refused({ host: 'a' }, '1.1', ['Host', 'a', 'X', 'host', 'hOST', 'a'], /more than one Host/);
+    for (const host of ['a b', 'a/b', 'user@a', 'a?', 'a#', 'a\\b', '<a>', 'é'])
+      refused({ host }, '1.1', [], /no host/);
+    for (const version of ['0.9', '2.0']) refused({ host: 'a' }, version, [], new RegExp(`HTTP/${version}`));
+    refused({ host: 'a', 'transfer-encoding': 'chunked' }, '1.0', [], /HTTP\/1.0 .*Transfer-Encoding/);
+    refused({ host: 'a', 'transfer-encoding': '' }, '1.1', [], /empty/);
+    assert.doesNotThrow(() => refuseHead({ headers: {}, rawHeaders: [':method', 'GET'], httpVersion: '2.0' }));
+    for (const host of ['', 'a', 'a:80', '[::1]:8000', 'xn--a.test', '127.0.0.1'])
+      assert.doesNotThrow(() => head({ host }));
   });
 });
 
