@@ -7,8 +7,9 @@ import { Batch, RowsMismatch } from './batch.ts';
 import type { CoreTokens, TokenUser } from './core-tokens.ts';
 import type { CostEstimate } from './cost.ts';
 import { Lane } from './lane.ts';
+import { LevelTally } from './level-tally.ts';
 import { PoisonList } from './poison.ts';
-import { type Decision, decide } from './policy.ts';
+import { type Decision, decide, type LaneView } from './policy.ts';
 import { Rejoin } from './rejoin.ts';
 import { type BatchInfo, PendingRequest, type Submission } from './request.ts';
 import { WaitingRoom } from './waiting-room.ts';
@@ -69,6 +70,11 @@ export interface BatcherOptions {
   readonly maxQueueRows: number;
   /** The most requests that wait; infinite unless the model's configuration says otherwise. */
   readonly maxQueueRequests: number;
+  /**
+   * For a model with levels of priority, the most requests of a level that wait; undefined for one without, whose
+   * requests all have level 0.
+   */
+  readonly maxLevelRequests: ((level: number) => number) | undefined;
   /** See {@link PolicyState.preferredRows}. */
   readonly preferredRows: readonly number[];
   readonly windowMs: number;
@@ -109,6 +115,7 @@ export class Batcher implements TokenUser {
   readonly #rejoin: Rejoin = new Rejoin();
   readonly #order: AnswerOrder | undefined;
   readonly #room: WaitingRoom;
+  readonly #levels: LevelTally | undefined;
   #collecting = false;
   #signature: Signature;
   #closed: ShoalError | undefined;
@@ -122,6 +129,7 @@ export class Batcher implements TokenUser {
     this.#options = options;
     this.#clock = options.clock;
     this.#signature = options.signature;
+    this.#levels = options.maxLevelRequests === undefined ? undefined : new LevelTally();
     this.#order = options.preservesOrder ? new AnswerOrder() : undefined;
     this.#room = new WaitingRoom(options.budget.waiting);
   }
@@ -163,8 +171,9 @@ export class Batcher implements TokenUser {
     const nowMs = this.#clock.now();
     const { inputs } = submission;
     const request = new PendingRequest(submission, this.#signature.batched ? inputs.laneKey : '', nowMs);
-    this.#lane(request.laneKey).push(request);
+    this.#lane(request.laneKey, request.priority).push(request);
     this.queuedRows += inputs.rows;
+    this.#levels?.count(request, 1);
     this.inflightRequests++;
     this.#options.budget.heldBytes += inputs.bytes;
     this.#order?.add(request);
@@ -189,7 +198,7 @@ export class Batcher implements TokenUser {
     const left = (): ShoalError =>
       late.signal.aborted ? expired(this.#options.name) : new ShoalError('CANCELLED', 'the caller left');
     try {
-      const fits = (): boolean => this.#closed !== undefined || this.#fullness(submission.inputs) === undefined;
+      const fits = (): boolean => this.#closed !== undefined || this.#fullness(submission) === undefined;
       return await this.#room.enter(fits, () => this.submit(submission), ended, left);
     } finally {
       timer?.cancel();
@@ -256,7 +265,10 @@ export class Batcher implements TokenUser {
     if (lane.requests === 0) this.#lanes.delete(lane.key);
     const batch = new Batch(this.#signature, members, lane.key, decision.reason);
     const nowMs = this.#clock.now();
-    for (const member of members) member.stamps.dispatchedMs = nowMs;
+    for (const member of members) {
+      member.stamps.dispatchedMs = nowMs;
+      this.#levels?.count(member, -1);
+    }
     this.queuedRows -= batch.rows;
     slot.busy = true;
     this.#running.add(batch);
@@ -268,7 +280,8 @@ export class Batcher implements TokenUser {
     );
   }
 
-  #refusal({ inputs, queueDeadlineMs, deadlineMs }: Submission): ShoalError | undefined {
+  #refusal(submission: Submission): ShoalError | undefined {
+    const { inputs, priority, queueDeadlineMs, deadlineMs } = submission;
     const { name, maxQueueRows, budget, cost } = this.#options;
     if (this.#closed !== undefined) return this.#closed;
     const leftMs = Math.min(queueDeadlineMs, deadlineMs) - this.#clock.now();
@@ -277,12 +290,13 @@ export class Batcher implements TokenUser {
       const text = `the request has ${inputs.rows} rows and ${inputs.bytes} bytes, the queue takes at most ${maxQueueRows} rows and ${budget.limitBytes} bytes`;
       return invalid(text);
     }
-    const fullness = this.#fullness(inputs);
+    const fullness = this.#fullness(submission);
     if (fullness !== undefined) {
       return new ShoalError('QUEUE_FULL', fullness, { retryAfterSeconds: this.#retryAfterSeconds() });
     }
     // At the best cost per row ever seen; who cannot make it even so is told at once, not after the wait.
-    const waitMs = (this.queuedRows * cost.leastMsPerRow()) / Math.max(1, this.#slots.length);
+    const rowsBefore = this.#levels === undefined ? this.queuedRows : this.#levels.rowsBefore(priority);
+    const waitMs = (rowsBefore * cost.leastMsPerRow()) / Math.max(1, this.#slots.length);
     if (waitMs > leftMs) {
       const text = `model '${name}' needs at least ${Math.ceil(waitMs)} ms for what waits, the request has ${Math.ceil(leftMs)} ms left`;
       return new ShoalError('DEADLINE_UNREACHABLE', text, { retryAfterSeconds: this.#retryAfterSeconds() });
@@ -297,14 +311,17 @@ export class Batcher implements TokenUser {
   }
 
   /** Why there is no room for a request; undefined when there is, or when it is too large to be queued at all. */
-  #fullness({ rows, bytes }: Submission['inputs']): string | undefined {
-    const { name, maxQueueRows, maxQueueRequests, budget } = this.#options;
+  #fullness({ inputs: { rows, bytes }, priority }: Submission): string | undefined {
+    const { name, maxQueueRows, maxQueueRequests, maxLevelRequests, budget } = this.#options;
     if (rows > maxQueueRows || bytes > budget.limitBytes) return undefined;
     if (this.queuedRows + rows > maxQueueRows) {
       return `the queue of model '${name}' is full: ${this.queuedRows} rows wait, ${maxQueueRows} may`;
     }
     if (maxQueueRequests < Number.POSITIVE_INFINITY && this.queuedRequests >= maxQueueRequests) {
       return `the queue of model '${name}' is full: ${maxQueueRequests} requests may wait`;
+    }
+    if (maxLevelRequests !== undefined && this.#levels!.requests(priority) >= maxLevelRequests(priority)) {
+      return `the queue of model '${name}' for priority ${priority} is full: ${maxLevelRequests(priority)} requests may wait`;
     }
     if (budget.heldBytes + bytes > budget.limitBytes) {
       return `the server's queues are full: requests hold ${budget.heldBytes} bytes, ${budget.limitBytes} may be held`;
@@ -431,8 +448,11 @@ export class Batcher implements TokenUser {
 
   #again(batch: Batch, group: readonly PendingRequest[]): void {
     if (group.length === 0) return;
-    this.#lane(batch.laneKey).retry(group);
-    for (const { inputs } of group) this.queuedRows += inputs.rows;
+    this.#lane(batch.laneKey, group[0]!.priority).retry(group);
+    for (const request of group) {
+      this.queuedRows += request.inputs.rows;
+      this.#levels?.count(request, 1);
+    }
   }
 
   /** Settles a request with an error, wherever it is. */
@@ -441,6 +461,7 @@ export class Batcher implements TokenUser {
     if (!request.reject(error, this.#clock.now())) return;
     if (waits) {
       this.queuedRows -= request.inputs.rows;
+      this.#levels?.count(request, -1);
       const lane = this.#lanes.get(request.laneKey)!;
       lane.dropped(request);
       if (lane.requests === 0) this.#lanes.delete(lane.key);
@@ -466,11 +487,7 @@ export class Batcher implements TokenUser {
     const lanes = [...this.#lanes.values()];
     const decision = decide({
       nowMs: this.#clock.now(),
-      lanes: lanes.map((lane) => ({
-        rows: lane.rows,
-        oldestMs: lane.oldest()?.stamps.enqueuedMs ?? 0,
-        hasRetry: lane.hasRetry,
-      })),
+      lanes: lanes.map(viewOf),
       batched: this.shares,
       maxRows: this.#options.maxBatchRows,
       preferredRows: this.#options.preferredRows,
@@ -481,10 +498,10 @@ export class Batcher implements TokenUser {
     return { slot, decision, lanes };
   }
 
-  #lane(key: string): Lane {
+  #lane(key: string, priority: number): Lane {
     let lane = this.#lanes.get(key);
     if (lane === undefined) {
-      lane = new Lane(key);
+      lane = new Lane(key, priority);
       this.#lanes.set(key, lane);
     }
     return lane;
@@ -551,6 +568,15 @@ export class Batcher implements TokenUser {
     if (this.inflightRequests > 0) return;
     for (const resolve of this.#drained.splice(0)) resolve();
   }
+}
+
+function viewOf(lane: Lane): LaneView {
+  const next = lane.next();
+  // Groups that are tried again may have been found to be empty by that.
+  const { rows, hasRetry } = lane;
+  if (next === undefined) return { rows, priority: 0, nextMs: 0, oldestMs: 0, hasRetry };
+  const nextMs = next.stamps.enqueuedMs;
+  return { rows, priority: next.priority, nextMs, oldestMs: lane.waitingSinceMs(next), hasRetry };
 }
 
 function withoutAxis<T extends { readonly batchAxis: number | null }>(spec: T): T {

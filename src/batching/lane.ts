@@ -1,11 +1,10 @@
+import { Fifo, takeFrom } from './fifo.ts';
 import type { PendingRequest } from './request.ts';
 
-/** Slots of settled requests that a lane carries before it is tidied. */
-const TIDY_AT = 64;
-
 /**
- * The queue of requests that may share a batch, first come first served. Requests that settle while they wait (their
- * caller left, their deadline passed) stay in their slot until the lane is taken from or tidied; they no longer count.
+ * The queue of requests that may share a batch: the most urgent first (level 1 before level 2; all have 0 where a model
+ * has no levels), first come first served among those of one level. Requests that settle while they wait (their caller
+ * left, their deadline passed) stay in their slot until the lane is taken from or tidied; they no longer count.
  */
 export class Lane {
   readonly key: string;
@@ -13,17 +12,18 @@ export class Lane {
   rows = 0;
   /** Requests that wait. */
   requests = 0;
-  #queue: PendingRequest[] = [];
-  #head = 0;
+  /** One for each priority among those that wait, the most urgent first; never none. */
+  #fifos: Fifo[];
   /** Groups to be run once more, each as a batch of its own, before all others. */
   #retries: PendingRequest[][] = [];
 
-  constructor(key: string) {
+  constructor(key: string, priority = 0) {
     this.key = key;
+    this.#fifos = [new Fifo(priority)];
   }
 
   push(request: PendingRequest): void {
-    this.#queue.push(request);
+    this.#fifo(request.priority).push(request);
     this.#count(request, 1);
   }
 
@@ -40,8 +40,8 @@ export class Lane {
     return this.#retries.length > 0;
   }
 
-  /** The request that has waited longest; undefined when none waits. */
-  oldest(): PendingRequest | undefined {
+  /** The request that is to be taken next; undefined when none waits. */
+  next(): PendingRequest | undefined {
     for (;;) {
       const group = this.#retries[0];
       if (group === undefined) break;
@@ -49,12 +49,19 @@ export class Lane {
       if (waiting !== undefined) return waiting;
       this.#retries.shift();
     }
-    while (this.#head < this.#queue.length) {
-      const request = this.#queue[this.#head]!;
-      if (request.state === 'queued') return request;
-      this.#head++;
+    for (const fifo of this.#fifos) {
+      const request = fifo.first();
+      if (request !== undefined) return request;
     }
     return undefined;
+  }
+
+  /** Since when the request has waited that has waited longest, `next` being what {@link Lane.next} gave. */
+  waitingSinceMs(next: PendingRequest): number {
+    let sinceMs = next.stamps.enqueuedMs;
+    if (this.#fifos.length === 1) return sinceMs;
+    for (const fifo of this.#fifos) sinceMs = Math.min(sinceMs, fifo.first()?.stamps.enqueuedMs ?? sinceMs);
+    return sinceMs;
   }
 
   /**
@@ -63,17 +70,14 @@ export class Lane {
    */
   take(maxRows: number): PendingRequest[] {
     const taken: PendingRequest[] = [];
-    if (this.oldest() === undefined) return taken;
+    if (this.next() === undefined) return taken;
     const group = this.#retries[0];
     if (group !== undefined) {
       // It fits as a whole, unless the model has turned out not to be batchable since.
-      const rest = group.slice(takeFrom(group, 0, maxRows, taken));
+      const rest = group.slice(takeFrom(group, 0, maxRows, taken).next);
       if (rest.length > 0) this.#retries[0] = rest;
       else this.#retries.shift();
-    } else {
-      this.#head = takeFrom(this.#queue, this.#head, maxRows, taken);
-      this.#tidy();
-    }
+    } else this.#takeInOrder(maxRows, taken);
     for (const request of taken) {
       request.state = 'running';
       this.#count(request, -1);
@@ -84,45 +88,47 @@ export class Lane {
   /** Notes that a waiting request was settled. */
   dropped(request: PendingRequest): void {
     this.#count(request, -1);
-    if (this.#queue.length - this.#head > 2 * this.requests + TIDY_AT) {
-      this.#queue = this.#queue.filter((other, i) => i >= this.#head && other.state === 'queued');
-      this.#head = 0;
-    }
+    for (const fifo of this.#fifos) fifo.tidy(this.requests);
+    this.#forgetEmpty();
   }
 
   /** All requests that wait. */
   *waiting(): Generator<PendingRequest> {
     for (const group of this.#retries) for (const request of group) if (request.state === 'queued') yield request;
-    for (let i = this.#head; i < this.#queue.length; i++) {
-      const request = this.#queue[i]!;
-      if (request.state === 'queued') yield request;
+    for (const fifo of this.#fifos) yield* fifo.waiting();
+  }
+
+  #fifo(priority: number): Fifo {
+    const first = this.#fifos[0]!;
+    if (first.priority === priority) return first;
+    let at = 0;
+    while (at < this.#fifos.length && this.#fifos[at]!.priority < priority) at++;
+    let fifo = this.#fifos[at];
+    if (fifo?.priority !== priority) {
+      fifo = new Fifo(priority);
+      this.#fifos.splice(at, 0, fifo);
     }
+    return fifo;
+  }
+
+  #takeInOrder(maxRows: number, taken: PendingRequest[]): void {
+    let rows: number | undefined = 0;
+    for (const fifo of this.#fifos) {
+      rows = fifo.take(maxRows, taken, rows);
+      // Who does not fit is not overtaken by a smaller one that is less urgent.
+      if (rows === undefined) break;
+    }
+    this.#forgetEmpty();
+  }
+
+  #forgetEmpty(): void {
+    if (this.#fifos.length === 1) return;
+    const used = this.#fifos.filter((fifo) => fifo.slots > 0);
+    this.#fifos = used.length > 0 ? used : [this.#fifos[0]!];
   }
 
   #count(request: PendingRequest, sign: 1 | -1): void {
     this.rows += sign * request.inputs.rows;
     this.requests += sign;
   }
-
-  #tidy(): void {
-    if (this.#head === this.#queue.length) this.#queue = [];
-    else if (this.#head > 2 * TIDY_AT && 2 * this.#head > this.#queue.length)
-      this.#queue = this.#queue.slice(this.#head);
-    else return;
-    this.#head = 0;
-  }
-}
-
-/** Adds waiting requests of `queue` from `at` on to `taken`, up to `maxRows` rows. @returns where the next one stands. */
-function takeFrom(queue: readonly PendingRequest[], at: number, maxRows: number, taken: PendingRequest[]): number {
-  let rows = 0;
-  let next = at;
-  for (; next < queue.length; next++) {
-    const request = queue[next]!;
-    if (request.state !== 'queued') continue;
-    if (taken.length > 0 && rows + request.inputs.rows > maxRows) break;
-    taken.push(request);
-    rows += request.inputs.rows;
-  }
-  return next;
 }

@@ -3,7 +3,11 @@ import type { ReleaseReason } from './request.ts';
 /** What the policy knows of a lane. */
 export interface LaneView {
   readonly rows: number;
-  /** Since when its oldest request has waited. */
+  /** Priority of the request that is to be taken next: 1 is the most urgent, 0 where there are no levels. */
+  readonly priority: number;
+  /** Since when that request has waited. */
+  readonly nextMs: number;
+  /** Since when its oldest request has waited; the same where there are no levels. */
   readonly oldestMs: number;
   /** Whether its next batch is a group that is tried again. */
   readonly hasRetry: boolean;
@@ -33,9 +37,9 @@ export type Decision =
   | { readonly kind: 'nothing' };
 
 /**
- * Decides for one idle runner what it shall run: all that waits in the lane with the oldest request, up to the
- * largest size, or the largest preferred size that can be reached. A window holds nothing back that has reached one.
- * Pure: no clock, no state.
+ * Decides for one idle runner what it shall run: all that waits in the lane with the most urgent request (with the oldest
+ * among equally urgent ones), up to the largest size, or the largest preferred size that can be reached. A window holds
+ * nothing back that has reached one. Pure: no clock, no state.
  */
 export function decide(state: PolicyState): Decision {
   let lane = -1;
@@ -46,7 +50,7 @@ export function decide(state: PolicyState): Decision {
     const waits = state.batched && !view.hasRetry && view.rows < (state.preferredRows[0] ?? state.maxRows);
     const due = waits ? view.oldestMs + state.windowMs : state.nowMs;
     if (due > state.nowMs) untilMs = Math.min(untilMs, due);
-    else if (lane < 0 || view.oldestMs < state.lanes[lane]!.oldestMs) lane = i;
+    else if (lane < 0 || goesBefore(view, state.lanes[lane]!)) lane = i;
   }
   if (lane >= 0) {
     const view = state.lanes[lane]!;
@@ -55,6 +59,10 @@ export function decide(state: PolicyState): Decision {
     return { kind: 'run', lane, maxRows, reason: reasonFor(state, state.lanes[lane]!) };
   }
   return untilMs < Number.POSITIVE_INFINITY ? { kind: 'wait', untilMs } : { kind: 'nothing' };
+}
+
+function goesBefore(a: LaneView, b: LaneView): boolean {
+  return a.priority === b.priority ? a.nextMs < b.nextMs : a.priority < b.priority;
 }
 
 function reasonFor(state: PolicyState, lane: LaneView): ReleaseReason {

@@ -53,6 +53,8 @@ export interface Submission {
   readonly inputs: CheckedInputs;
   /** Indices of the outputs wanted, in order; undefined stands for all. */
   readonly outputs: readonly number[] | undefined;
+  /** Level, 1 being the most urgent; 0 where the model has no levels. */
+  readonly priority: number;
   readonly receivedMs: number;
   /** Instant at which the caller stops waiting, whatever the request does then. */
   readonly deadlineMs: number;
@@ -77,6 +79,7 @@ export class PendingRequest {
   readonly inputs: CheckedInputs;
   readonly outputs: readonly number[] | undefined;
   readonly laneKey: string;
+  readonly priority: number;
   readonly deadlineMs: number;
   readonly queueDeadlineMs: number;
   readonly stamps: Stamps;
@@ -92,6 +95,7 @@ export class PendingRequest {
     this.inputs = submission.inputs;
     this.outputs = submission.outputs;
     this.laneKey = laneKey;
+    this.priority = submission.priority;
     this.deadlineMs = submission.deadlineMs;
     this.queueDeadlineMs = submission.queueDeadlineMs;
     this.stamps = {

@@ -24,6 +24,8 @@ export interface InferPlan {
   readonly outputs: readonly string[] | undefined;
   /** How long the request may wait for its run to begin. */
   readonly queueTimeoutMs: number | undefined;
+  /** See {@link SubmitOptions.priority}. */
+  readonly priority: number | undefined;
 }
 
 /** What differs between the protocols in which inference is asked for over HTTP; the generators pause now and then. */
@@ -88,8 +90,8 @@ export class InferExchange<Call> {
       const { version } = this.#request.params as { readonly version?: string };
       this.#model = this.#parts.registry.get(this.#model.name, version);
     }
-    const { inputs, outputs, queueTimeoutMs } = this.#dialect.plan(call, this.#model);
-    this.#pending = this.#model.submit(inputs, { receivedMs: this.#receivedMs, outputs, queueTimeoutMs });
+    const { inputs, outputs, queueTimeoutMs, priority } = this.#dialect.plan(call, this.#model);
+    this.#pending = this.#model.submit(inputs, { receivedMs: this.#receivedMs, outputs, queueTimeoutMs, priority });
     watchLeaver(this.#request.raw, this);
     this.#pending.onSettled(this);
   }

@@ -34,6 +34,7 @@ function plan(call: InferCall, { signature }: ModelVersion): InferPlan {
     inputs: call.inputs,
     outputs: call.outputs?.map((output) => output.name),
     queueTimeoutMs: call.timeoutMs,
+    priority: call.priority,
   };
 }
 

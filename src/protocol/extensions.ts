@@ -7,5 +7,6 @@ export const EXTENSIONS: readonly string[] = [
   'model_repository',
   'model_repository(unload_dependents)',
   'parameters',
+  'schedule_policy',
   'statistics',
 ];

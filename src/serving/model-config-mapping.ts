@@ -153,6 +153,11 @@ function batchingSettings(
   if (priorityLevels === 0 && defaultPriority > 0) {
     wrong(`dynamic_batching.default_priority_level is ${defaultPriority}, expected priority_levels beside it`);
   }
+  if (priorityLevels > 1 && batching.preserve_ordering === true) {
+    wrong(
+      `dynamic_batching.preserve_ordering is true, expected at most one of priority_levels beside it, not ${priorityLevels}`,
+    );
+  }
   const queueByPriority = new Map<number, QueueSettings>();
   for (const [key, policy] of Object.entries(batching.priority_queue_policy ?? {})) {
     const level = Number(key);

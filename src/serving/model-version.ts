@@ -1,4 +1,4 @@
-import { Batcher, type BatcherEvents, type ByteBudget } from '../batching/batcher.ts';
+import { Batcher, type BatcherEvents, type BatcherOptions, type ByteBudget } from '../batching/batcher.ts';
 import type { CoreTokens } from '../batching/core-tokens.ts';
 import { CostEstimate } from '../batching/cost.ts';
 import type { PendingRequest, Reply, Stamps, Submission } from '../batching/request.ts';
@@ -13,7 +13,8 @@ import { applySettings, planProbe, type Served } from './apply-settings.ts';
 import { checkTensors } from './check-tensors.ts';
 import { describeSettings } from './describe-settings.ts';
 import { ExecutorPool } from './executor-pool.ts';
-import type { ModelSettings } from './model-settings.ts';
+import type { BatchingSettings, ModelSettings, QueueSettings } from './model-settings.ts';
+import { levelOf, queueOf } from './priority-levels.ts';
 import { chooseForModel, type ProviderChoice } from './provider.ts';
 import type { ModelSource } from './repository.ts';
 import { type Spread, spreadOver } from './threads.ts';
@@ -78,6 +79,11 @@ export interface SubmitOptions {
   readonly timeoutMs?: number | undefined;
   /** How long the request may wait for its run to begin, in milliseconds. */
   readonly queueTimeoutMs?: number | undefined;
+  /**
+   * Where the model's configuration has levels of priority: 1 is run first; 0, too large or left out stands for the
+   * default level. Otherwise it changes nothing.
+   */
+  readonly priority?: number | undefined;
   /** When the request began, on the monotonic clock; default now. */
   readonly receivedMs?: number | undefined;
 }
@@ -142,7 +148,6 @@ export class ModelVersion {
   readonly #context: ServingContext;
   readonly #cost: CostEstimate = new CostEstimate();
   readonly #spread: Spread;
-  readonly #queueTimeoutMs: number;
   readonly #configuration: string | undefined;
   #state: ModelState = 'loading';
   #reason: string | undefined;
@@ -167,7 +172,6 @@ export class ModelVersion {
       source.bytes,
     );
     this.#configuration = source.problem === undefined ? describeSettings(source.settings) : undefined;
-    this.#queueTimeoutMs = source.settings.batching.queue.timeoutMs ?? Number.POSITIVE_INFINITY;
     this.events = context.eventsFor(this);
   }
 
@@ -289,7 +293,7 @@ export class ModelVersion {
         shares,
         maxBatchRows: this.#maxBatchSize,
         maxQueueRows: settings.maxQueueRows ?? config.maxQueueRows,
-        maxQueueRequests: settings.batching.queue.maxRequests ?? Number.POSITIVE_INFINITY,
+        ...queueLimits(settings.batching),
         preferredRows: settings.batching.preferredRows.filter((rows) => rows <= this.#maxBatchSize),
         windowMs: this.batchWindowMs,
         preservesOrder: settings.batching.preservesOrder,
@@ -346,12 +350,16 @@ export class ModelVersion {
     const nowMs = this.#context.clock.now();
     const { requestTimeoutMs } = this.#context.config;
     const receivedMs = options.receivedMs ?? nowMs;
+    const { batching } = this.settings;
+    const priority = levelOf(options.priority, batching);
+    const queueTimeoutMs = queueOf(priority, batching).timeoutMs ?? Number.POSITIVE_INFINITY;
     const submission = {
       inputs: checked,
       outputs,
+      priority,
       receivedMs,
       deadlineMs: receivedMs + Math.min(requestTimeoutMs, options.timeoutMs ?? requestTimeoutMs),
-      queueDeadlineMs: nowMs + Math.min(options.queueTimeoutMs ?? Number.POSITIVE_INFINITY, this.#queueTimeoutMs),
+      queueDeadlineMs: nowMs + Math.min(options.queueTimeoutMs ?? Number.POSITIVE_INFINITY, queueTimeoutMs),
     };
     return [batcher, submission];
   }
@@ -518,6 +526,14 @@ export class ModelVersion {
   #labels(): { model: string; version: string } {
     return { model: this.name, version: this.version };
   }
+}
+
+/** How many requests may wait: in all, or at each level where a model has levels. */
+function queueLimits(batching: BatchingSettings): Pick<BatcherOptions, 'maxQueueRequests' | 'maxLevelRequests'> {
+  const most = ({ maxRequests }: QueueSettings): number => maxRequests ?? Number.POSITIVE_INFINITY;
+  return batching.priorityLevels === 0
+    ? { maxQueueRequests: most(batching.queue), maxLevelRequests: undefined }
+    : { maxQueueRequests: Number.POSITIVE_INFINITY, maxLevelRequests: (level) => most(queueOf(level, batching)) };
 }
 
 /** @throws {ShoalError} INVALID_REQUEST: a time that is none would switch all limits off. */

@@ -29,13 +29,13 @@ export function rowsIn(tensor: Tensor): number[][] {
 export function submissionOf(
   x: Tensor,
   options: { signature?: Signature; outputs?: readonly number[] } & Partial<
-    Pick<Submission, 'receivedMs' | 'deadlineMs' | 'queueDeadlineMs'>
+    Pick<Submission, 'priority' | 'receivedMs' | 'deadlineMs' | 'queueDeadlineMs'>
   > = {},
 ): Submission {
-  const { signature = signatureOf(), outputs, receivedMs = 0 } = options;
+  const { signature = signatureOf(), outputs, receivedMs = 0, priority = 0 } = options;
   const { deadlineMs = 1e9, queueDeadlineMs = Number.POSITIVE_INFINITY } = options;
   const inputs = checkInputs('fake', signature, new Map([['x', x]]), 1e9);
-  return { inputs, outputs, receivedMs, deadlineMs, queueDeadlineMs };
+  return { inputs, outputs, priority, receivedMs, deadlineMs, queueDeadlineMs };
 }
 
 /** A pending request that belongs to no batcher. */

@@ -40,7 +40,8 @@ export function requestSchema(signature: Signature, maxBatchSize: number): Json 
           priority: {
             type: ['integer', 'null'],
             minimum: 0,
-            description: '1 is run first; 0 stands for the default.',
+            description:
+              '1 is run first; 0 stands for the default. Only where the configuration has levels of priority.',
           },
           sequence_id: { type: ['integer', 'string', 'null'], minimum: 0 },
           sequence_start: { type: ['boolean', 'null'] },

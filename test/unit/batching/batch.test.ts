@@ -15,7 +15,7 @@ function batchOf(signature: Signature, ...requests: readonly PendingRequest[]): 
 /** A request to a model of one input, of any datatype and batch axis. */
 function pending(signature: Signature, x: Tensor, outputs?: readonly number[]): PendingRequest {
   const inputs = checkInputs('fake', signature, new Map([['x', x]]), 1e6);
-  const times = { receivedMs: 0, deadlineMs: 1e9, queueDeadlineMs: 1e9 };
+  const times = { priority: 0, receivedMs: 0, deadlineMs: 1e9, queueDeadlineMs: 1e9 };
   return new PendingRequest({ inputs, outputs, ...times }, inputs.laneKey, 0);
 }
 
@@ -139,7 +139,7 @@ describe('batch', () => {
         ['rate', rate],
       ]);
       const inputs = checkInputs('fake', signature, named, 10);
-      const times = { receivedMs: 0, deadlineMs: 1e9, queueDeadlineMs: 1e9 };
+      const times = { priority: 0, receivedMs: 0, deadlineMs: 1e9, queueDeadlineMs: 1e9 };
       return new PendingRequest({ inputs, outputs: undefined, ...times }, inputs.laneKey, 0);
     });
     const inputs = batchOf(signature, ...requests).inputs();

@@ -14,6 +14,7 @@ type Step =
       readonly outputs: readonly number[] | undefined;
       readonly waitMs: number | undefined;
       readonly queueWaitMs: number | undefined;
+      readonly priority: number;
     }
   | { readonly kind: 'advance'; readonly ms: number }
   | { readonly kind: 'cancel' | 'kill' | 'remove' | 'add' | 'again'; readonly which: number };
@@ -34,6 +35,7 @@ const submit: fc.Arbitrary<Step> = fc.record({
   outputs: fc.option(fc.constantFrom([0], [2, 0], [1]), { nil: undefined }),
   waitMs: fc.option(fc.integer({ min: 1, max: 40 }), { nil: undefined, freq: 3 }),
   queueWaitMs: fc.option(fc.integer({ min: 1, max: 20 }), { nil: undefined, freq: 3 }),
+  priority: fc.nat(2),
 });
 
 const which = fc.nat(1000);
@@ -56,6 +58,7 @@ const options = fc.record({
   windowMs: fc.constantFrom(0, 0, 5),
   preferredRows: fc.constantFrom([], [], [3], [2, 4]),
   preservesOrder: fc.constantFrom(false, false, true),
+  levels: fc.constantFrom(0, 3),
   baseMs: fc.integer({ min: 1, max: 4 }),
   rowMs: fc.nat(2),
 });
@@ -64,10 +67,11 @@ async function play(world: World, steps: readonly Step[]): Promise<void> {
   for (const one of steps) {
     switch (one.kind) {
       case 'submit': {
-        const { deeds, width, key, outputs, waitMs, queueWaitMs } = one;
+        const { deeds, width, key, outputs, waitMs, queueWaitMs, priority } = one;
         const site = world.sites[one.site % world.sites.length]!;
         world.submit(site, world.spec(deeds, width, key), {
           outputs,
+          priority,
           ...(waitMs === undefined ? {} : { waitMs }),
           ...(queueWaitMs === undefined ? {} : { queueWaitMs }),
         });

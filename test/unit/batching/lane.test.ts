@@ -46,11 +46,11 @@ describe('lane', () => {
     const all = [request(1), request(1), request(1)];
     const lane = laneOf(...all);
     settle(lane, all[0]!);
-    assert.equal(lane.oldest(), all[1]);
+    assert.equal(lane.next(), all[1]);
     settle(lane, all[1]!);
     assert.deepEqual([lane.rows, lane.requests], [1, 1]);
     assert.deepEqual(lane.take(8), [all[2]]);
-    assert.equal(lane.oldest(), undefined);
+    assert.equal(lane.next(), undefined);
   });
 
   it('runs groups that are tried again first, each as a batch of its own', () => {
@@ -62,7 +62,7 @@ describe('lane', () => {
     assert.ok(lane.hasRetry);
     assert.deepEqual([lane.rows, lane.requests], [4, 4]);
     assert.deepEqual([...lane.waiting()], [a, b, c, d]);
-    assert.equal(lane.oldest(), a);
+    assert.equal(lane.next(), a);
     assert.deepEqual(lane.take(8), [a, b]);
     assert.deepEqual(lane.take(8), [c]);
     assert.ok(!lane.hasRetry);
@@ -89,7 +89,7 @@ describe('lane', () => {
     lane.retry([b]);
     settle(lane, a);
     settle(lane, b);
-    assert.equal(lane.oldest(), c);
+    assert.equal(lane.next(), c);
     assert.ok(!lane.hasRetry);
     assert.deepEqual(lane.take(8), [c]);
   });

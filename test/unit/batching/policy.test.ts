@@ -4,8 +4,8 @@ import { type Decision, decide, type LaneView, type PolicyState } from '../../..
 
 const NOW = 1000;
 
-function lane(rows: number, oldestMs: number, hasRetry = false): LaneView {
-  return { rows, oldestMs, hasRetry };
+function lane(rows: number, oldestMs: number, hasRetry = false, priority = 0): LaneView {
+  return { rows, oldestMs, nextMs: oldestMs, hasRetry, priority };
 }
 
 function state(lanes: readonly LaneView[], options: Partial<PolicyState> = {}): PolicyState {
@@ -34,6 +34,21 @@ describe('policy', () => {
     ['rows that came while it became idle', state([lane(5, NOW - 1)]), run(0, 'freed')],
     ['as many rows as fit', state([lane(8, NOW)]), run(0, 'full')],
     ['more rows than fit', state([lane(80, NOW)]), run(0, 'full')],
+    [
+      'the lane with the most urgent request, however young and small',
+      state([lane(9, 980, false, 2), lane(1, 999, false, 1), lane(4, 970, false, 3)]),
+      run(1, 'freed'),
+    ],
+    [
+      'among equally urgent ones the lane whose next request is the oldest, not the one with an older, less urgent one',
+      state([{ ...lane(2, 900, false, 1), nextMs: 995 }, lane(2, 990, false, 1)]),
+      run(1, 'freed'),
+    ],
+    [
+      'a lane whose window is over because of a less urgent request',
+      state([{ ...lane(2, 990, false, 1), nextMs: 999 }], { windowMs: 10 }),
+      run(0, 'window'),
+    ],
     [
       'the lane with the oldest request, however small',
       state([lane(9, 990), lane(1, 980), lane(4, 985)]),

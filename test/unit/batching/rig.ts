@@ -53,6 +53,7 @@ export function setUp(
     maxBatchRows: 8,
     maxQueueRows: 1000,
     maxQueueRequests: Number.POSITIVE_INFINITY,
+    maxLevelRequests: undefined,
     preferredRows: [],
     windowMs: 0,
     preservesOrder: false,

@@ -22,6 +22,8 @@ export interface WorldOptions {
   readonly windowMs: number;
   readonly preferredRows?: readonly number[];
   readonly preservesOrder?: boolean;
+  /** Levels of priority; 0: none. */
+  readonly levels: number;
   readonly runMs: (rows: number) => number;
 }
 
@@ -78,7 +80,12 @@ export class World {
   submit(
     site: Site,
     spec: RowsSpec,
-    options: { outputs?: readonly number[] | undefined; waitMs?: number; queueWaitMs?: number } = {},
+    options: {
+      outputs?: readonly number[] | undefined;
+      waitMs?: number;
+      queueWaitMs?: number;
+      priority?: number;
+    } = {},
   ): Sent | undefined {
     const { outputs, waitMs = 1e9, queueWaitMs = Number.POSITIVE_INFINITY } = options;
     const inputs = checkInputs('fake', ROW_SIGNATURE, rowInputs(spec), this.#options.maxBatchRows);
@@ -89,6 +96,7 @@ export class World {
       request = site.batcher.submit({
         inputs,
         outputs,
+        priority: this.#options.levels === 0 ? 0 : 1 + ((options.priority ?? 0) % this.#options.levels),
         receivedMs: nowMs,
         deadlineMs: nowMs + waitMs,
         queueDeadlineMs: nowMs + queueWaitMs,
@@ -246,13 +254,14 @@ export class World {
     });
   }
 
-  /** First come, first served; and nobody is left behind whom the batch had room for. */
+  /** First come, first served at each priority; and nobody is left behind whom the batch had room for. */
   #checkOrder(site: Site, batch: Batch, members: readonly Sent[]): void {
     const nowMs = this.clock.now();
-    const queue = this.sent.filter(
-      ({ site: own, request, dispatches }) =>
-        own === site && request.laneKey === batch.laneKey && request.state !== 'settled' && dispatches === 0,
-    );
+    const all = this.sent
+      .filter(({ site: own, request }) => own === site && request.state !== 'settled')
+      .sort((a, b) => a.request.priority - b.request.priority);
+    const waiting = all.filter(({ dispatches }) => dispatches === 0);
+    const queue = waiting.filter(({ request }) => request.laneKey === batch.laneKey);
     assert.deepEqual(
       members,
       queue.slice(0, members.length),
@@ -263,6 +272,15 @@ export class World {
       const { maxBatchRows, preferredRows = [] } = this.#options;
       const size = preferredRows.findLast((rows) => rows <= rowsOf(queue)) ?? maxBatchRows;
       assert.ok(batch.rows + next.request.inputs.rows > size, 'somebody was left behind');
+    }
+    if (this.#options.windowMs === 0) {
+      const tried = new Set(all.filter(isTriedAgain).map(({ request }) => request.laneKey));
+      const urgent = waiting.find(({ request }) => !tried.has(request.laneKey));
+      const first = members[0]!.request.priority;
+      assert.ok(
+        urgent === undefined || urgent.request.priority >= first,
+        'a more urgent request of another lane waits',
+      );
     }
     for (const { request } of members) {
       assert.ok(request.queueDeadlineMs >= nowMs, 'a request is run after its time to wait');
@@ -327,7 +345,7 @@ export class World {
   }
 
   #makeSite(name: string, threads: number): Site {
-    const { maxBatchRows, maxQueueRows, windowMs } = this.#options;
+    const { maxBatchRows, maxQueueRows, windowMs, levels } = this.#options;
     const batcher = new Batcher({
       name,
       signature: ROW_SIGNATURE,
@@ -335,6 +353,7 @@ export class World {
       maxBatchRows,
       maxQueueRows,
       maxQueueRequests: Number.POSITIVE_INFINITY,
+      maxLevelRequests: levels === 0 ? undefined : () => Number.POSITIVE_INFINITY,
       preferredRows: this.#options.preferredRows ?? [],
       windowMs,
       preservesOrder: this.#options.preservesOrder ?? false,
@@ -374,4 +393,8 @@ function comparable({
   bytes: Uint8Array;
 }): object {
   return { datatype, shape, bytes: Buffer.from(bytes).toString('base64') };
+}
+
+function isTriedAgain({ request, dispatches }: Sent): boolean {
+  return request.state === 'queued' && dispatches > 0;
 }

@@ -25,7 +25,7 @@ describe('settings of a configuration', () => {
       output { name: "y" data_type: TYPE_INT64 dims: 1 reshape { } }
       version_policy { latest { num_versions: 2 } }
       dynamic_batching {
-        preferred_batch_size: [8, 4, 8] max_queue_delay_microseconds: 500 preserve_ordering: true
+        preferred_batch_size: [8, 4, 8] max_queue_delay_microseconds: 500
         priority_levels: 3 default_priority_level: 2
         default_queue_policy { default_timeout_microseconds: 2000 allow_timeout_override: true max_queue_size: 7 }
         priority_queue_policy { key: 1 value { max_queue_size: 1 } }
@@ -50,7 +50,7 @@ describe('settings of a configuration', () => {
       batching: {
         preferredRows: [4, 8],
         windowMs: 0.5,
-        preservesOrder: true,
+        preservesOrder: false,
         priorityLevels: 3,
         defaultPriority: 2,
         queue: { maxRequests: 7, timeoutMs: 2 },
@@ -64,6 +64,13 @@ describe('settings of a configuration', () => {
       modelFile: 'net.onnx',
       maxQueueRows: 9,
     });
+  });
+
+  it('have answers in order where they ask for it', async () => {
+    const one = 'dynamic_batching { preserve_ordering: true priority_levels: 1 default_priority_level: 1 }';
+    for (const text of ['dynamic_batching { preserve_ordering: true }', one]) {
+      assert.equal((await settings(text)).batching.preservesOrder, true);
+    }
   });
 
   it('leave to the server what a configuration only seems to set', async () => {
@@ -139,6 +146,10 @@ describe('a configuration with what is wrong', () => {
     ],
     ['dynamic_batching { preferred_batch_size: 0 }', /preferred_batch_size is \[0\], expected numbers from 1$/],
     ['dynamic_batching { priority_levels: 2 }', /default_priority_level is 0, expected 1 to priority_levels \(2\)$/],
+    [
+      'dynamic_batching { preserve_ordering: true priority_levels: 2 default_priority_level: 1 }',
+      /preserve_ordering is true, expected at most one of priority_levels beside it, not 2$/,
+    ],
     [
       'dynamic_batching { default_priority_level: 1 }',
       /default_priority_level is 1, expected priority_levels beside it$/,
