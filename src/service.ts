@@ -3,9 +3,10 @@ import { createRequire } from 'node:module';
 import type { FastifyPluginCallback } from 'fastify';
 import { byteBudget } from './batching/batcher.ts';
 import { CoreTokens } from './batching/core-tokens.ts';
-import type { BatchInfo, Stamps } from './batching/request.ts';
+import type { BatchInfo, Reply, Stamps } from './batching/request.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { type Config, type ConfigInput, resolveConfig } from './config.ts';
+import { ShoalError } from './errors.ts';
 import { grantedMemoryBytes } from './granted.ts';
 import { addRoutes, addUnknownPaths } from './http/app.ts';
 import type { HttpParts } from './http/parts.ts';
@@ -13,7 +14,7 @@ import { createLogger, type Logger } from './logging.ts';
 import { type BuildInfo, ServerMetrics } from './metrics/server-metrics.ts';
 import { LogSettings } from './protocol/log-settings.ts';
 import { type ControlParameters, findStartSources, ModelControl } from './serving/model-control.ts';
-import type { InferOptions, ModelSummary } from './serving/model-version.ts';
+import type { InferOptions, ModelSummary, ModelVersion } from './serving/model-version.ts';
 import { chooseProvider, type ProviderChoice } from './serving/provider.ts';
 import { ModelRegistry } from './serving/registry.ts';
 import type { ModelSource } from './serving/repository.ts';
@@ -160,10 +161,24 @@ export class Service {
     options: InferOptions & { readonly version?: string | undefined } = {},
   ): Promise<InferResult> {
     const version = this.registry.get(model, options.version);
-    const { outputs, batch, stamps } = await version.infer(new Map(Object.entries(inputs ?? {})), options);
+    let reply: Reply;
+    try {
+      reply = await version.infer(new Map(Object.entries(inputs ?? {})), options);
+    } catch (thrown) {
+      // While it waited for room, another version took the place of this one.
+      const isRefused = thrown instanceof ShoalError && thrown.code === 'MODEL_NOT_READY';
+      if (options.whenFull !== 'wait' || !isRefused || !this.#isReplaced(version, options.version)) throw thrown;
+      return this.infer(model, inputs, options);
+    }
+    const { outputs, batch, stamps } = reply;
     const names = options.outputs?.length ? options.outputs : version.signature!.outputs.map((spec) => spec.name);
     const named = Object.fromEntries(names.map((name, i) => [name, outputs[i]!]));
     return { model, version: version.version, outputs: named, batch, stamps };
+  }
+
+  #isReplaced(version: ModelVersion, asked: string | undefined): boolean {
+    const versions = this.registry.find(version.name)?.versions ?? [];
+    return versions.some((one) => one !== version && one.isReady && (asked === undefined || one.version === asked));
   }
 
   /**

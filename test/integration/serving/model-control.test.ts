@@ -182,6 +182,30 @@ describe('loading and unloading', () => {
     assert.equal(await infer(service), 2);
   });
 
+  it('runs on the new version who waited for room at the one replaced', async (t) => {
+    const service = await startService(
+      t,
+      { m: { 1: plus(1) } },
+      { ...EXPLICIT, loadModel: ['m'], maxQueueRows: 1, maxBatchSize: 1 },
+    );
+    let release = holdExecutors();
+    t.after(() => release());
+    const send = (): Promise<number> =>
+      service
+        .infer('m', { x: row(1) }, { whenFull: 'wait' })
+        .then(({ outputs }) => readTensor(outputs['y']!)[0] as number);
+    const version = service.registry.get('m', undefined);
+    const running = send();
+    await waitFor(() => version.inflightRequests === 1 && version.queuedRows === 0, 'the first one runs');
+    const others = [send(), send(), send()];
+    writeRepository(service.config.models, { m: { 1: plus(10) } });
+    await service.load('m');
+    assert.deepEqual(await Promise.all(others.slice(1)), [11, 11]);
+    release();
+    release = () => {};
+    assert.deepEqual([await running, await others[0]], [2, 2]);
+  });
+
   it('lets a model that is being unloaded finish when the server is closed', async (t) => {
     const service = await startService(t, { m: plus(1) }, { ...EXPLICIT, loadModel: ['m'] });
     const release = holdExecutors();
