@@ -30,7 +30,7 @@ function plan({ inputs, rows }: PredictCall, { name, signature }: ModelVersion):
       );
     }
   }
-  return { inputs, outputs: undefined, queueTimeoutMs: undefined };
+  return { inputs, outputs: undefined, queueTimeoutMs: undefined, priority: undefined };
 }
 
 function* encode({ rows }: PredictCall, { outputs }: Reply, model: ModelVersion): Generator<void, EncodedReply, void> {
