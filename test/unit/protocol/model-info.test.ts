@@ -124,7 +124,7 @@ describe('modelConfig of a model with a configuration', () => {
     input { name: "x" format: FORMAT_NCHW }
     output { name: "y" dims: [1, 2] reshape { shape: 2 } label_filename: "l.txt" }
     dynamic_batching {
-      preferred_batch_size: 8 priority_levels: 2 default_priority_level: 2 preserve_ordering: true
+      preferred_batch_size: 8 priority_levels: 2 default_priority_level: 2
       default_queue_policy { max_queue_size: 7 default_timeout_microseconds: 18000000 }
       priority_queue_policy { key: 1 value { allow_timeout_override: true } }
     }
@@ -176,7 +176,7 @@ describe('modelConfig of a model with a configuration', () => {
       dynamic_batching: {
         preferred_batch_size: [8],
         max_queue_delay_microseconds: 2500,
-        preserve_ordering: true,
+        preserve_ordering: false,
         priority_levels: 2,
         default_priority_level: 2,
         default_queue_policy: {

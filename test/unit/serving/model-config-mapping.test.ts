@@ -101,7 +101,7 @@ describe('a configuration in one line', () => {
       input { name: "x" dims: [3, -1] } input { name: "y" }
       output { name: "z" dims: 1 reshape { } }
       dynamic_batching {
-        preferred_batch_size: [4, 8] max_queue_delay_microseconds: 500 preserve_ordering: true
+        preferred_batch_size: [4, 8] max_queue_delay_microseconds: 500
         priority_levels: 3 default_priority_level: 2
         default_queue_policy { default_timeout_microseconds: 2000 max_queue_size: 7 }
         priority_queue_policy { key: 1 value { max_queue_size: 1 } }
@@ -113,9 +113,13 @@ describe('a configuration in one line', () => {
     const labels = new Map([['z', ['a', 'b']]]);
     assert.equal(
       describeSettings({ ...(await settings(text)), labels }),
-      "config.pbtxt: max_batch_size 16, version_policy specific 3 4, input 'x' [3,-1], input 'y', output 'z' [1] as [], 2 labels of 'z', dynamic_batching (preferred 4 8; window 0.5 ms; ordered; 3 levels, 2 by default; at most 7 waiting; at most 2 ms waiting; at most 1 waiting at level 1), instance_group 2 on cuda, graph optimization disabled, intra_op_thread_count 3, shoal.max_queue_rows 9, file net.onnx, parameters without effect: mine",
+      "config.pbtxt: max_batch_size 16, version_policy specific 3 4, input 'x' [3,-1], input 'y', output 'z' [1] as [], 2 labels of 'z', dynamic_batching (preferred 4 8; window 0.5 ms; 3 levels, 2 by default; at most 7 waiting; at most 2 ms waiting; at most 1 waiting at level 1), instance_group 2 on cuda, graph optimization disabled, intra_op_thread_count 3, shoal.max_queue_rows 9, file net.onnx, parameters without effect: mine",
     );
     assert.equal(describeSettings(await settings('')), 'config.pbtxt: version_policy latest 1');
+    assert.equal(
+      describeSettings(await settings('dynamic_batching { preserve_ordering: true }')),
+      'config.pbtxt: version_policy latest 1, dynamic_batching (ordered)',
+    );
     assert.equal(
       describeSettings(await settings('dynamic_batching { }')),
       'config.pbtxt: version_policy latest 1, dynamic_batching',
