@@ -3,10 +3,17 @@
 step() { printf '\n=== %s (%s s)\n' "$1" "$SECONDS"; }
 
 # need COMMAND PACKAGE: installs a Debian package where its command is missing, without starting a service.
-need() {
-  command -v "$1" >/dev/null && return
+need() { command -v "$1" >/dev/null || install_package "$2"; }
+
+# need_file PATH PACKAGE: installs a Debian package where a file of it is missing.
+need_file() { [[ -e $1 ]] || install_package "$2"; }
+
+# need_python: Python with its venv module.
+need_python() { python3 -c 'import ensurepip, venv' 2>/dev/null || install_package python3-venv; }
+
+install_package() {
   [[ -n ${apt_updated:-} ]] || { apt-get update -qq && apt_updated=1; }
-  DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$2" >/dev/null
+  DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$1" >/dev/null
 }
 
 # node_of_major MAJOR: prints the folder of a `node` of that major version; it comes from an npm package into the cache

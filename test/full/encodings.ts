@@ -1,6 +1,8 @@
 import { isDatatype, type Tensor } from '../../src/tensor/tensor.ts';
+import type { GrpcClient } from '../support/grpc.ts';
 import { parseBinaryReply, type TestServer } from '../support/server.ts';
 import { differenceInBits, differenceInJson } from './compare.ts';
+import { inferRequest, outputsOf } from './grpc.ts';
 import { type JsonOutput, jsonData, parseExactly, readJsonTensor } from './http-json.ts';
 
 /** The ways in which a run can be sent to a server and its answer read. */
@@ -13,6 +15,12 @@ export interface Run {
   readonly inputs: readonly Tensor[];
 }
 
+/** The doors of a server. */
+export interface Doors {
+  readonly http: TestServer;
+  readonly grpc: GrpcClient;
+}
+
 /** One way. */
 export interface Encoding {
   /** Whether tensors of these datatypes can be sent and answered so. */
@@ -22,7 +30,7 @@ export interface Encoding {
    *
    * @throws {Error} when the server does not answer with a success.
    */
-  infer(server: TestServer, run: Run): Promise<Tensor[]>;
+  infer(doors: Doors, run: Run): Promise<Tensor[]>;
   /** What is different between an answer and what plain onnxruntime-node gave; undefined when nothing is. */
   difference(got: readonly Tensor[], plain: readonly Tensor[]): string | undefined;
 }
@@ -39,24 +47,34 @@ export const ENCODINGS: Readonly<Record<string, Encoding>> = {
     infer: inferBinary,
     difference: differenceInBits,
   },
+  'gRPC, raw contents': {
+    carries: () => true,
+    infer: (doors, run) => inferGrpc(doors, run, 'raw'),
+    difference: differenceInBits,
+  },
+  'gRPC, typed contents': {
+    carries: (datatypes) => !datatypes.has('FP16'),
+    infer: (doors, run) => inferGrpc(doors, run, 'typed'),
+    difference: differenceInBits,
+  },
 };
 
-async function inferJson(server: TestServer, run: Run): Promise<Tensor[]> {
+async function inferJson({ http }: Doors, run: Run): Promise<Tensor[]> {
   const inputs = run.inputs.map((tensor, i) => `{${head(run.inputNames[i]!, tensor)},"data":${jsonData(tensor)}}`);
-  const { status, body } = await server.infer(run.model, `{"inputs":[${inputs.join(',')}]}`);
+  const { status, body } = await http.infer(run.model, `{"inputs":[${inputs.join(',')}]}`);
   if (status !== 200) throw new Error(`${status} ${body}`);
   const reply = parseExactly(body.toString()) as { readonly outputs: readonly JsonOutput[] };
   checkNames(reply.outputs, run);
   return reply.outputs.map(readJsonTensor);
 }
 
-async function inferBinary(server: TestServer, run: Run): Promise<Tensor[]> {
+async function inferBinary({ http }: Doors, run: Run): Promise<Tensor[]> {
   const inputs = run.inputs.map(
     (tensor, i) => `{${head(run.inputNames[i]!, tensor)},"parameters":{"binary_data_size":${tensor.bytes.length}}}`,
   );
   const json = `{"parameters":{"binary_data_output":true},"inputs":[${inputs.join(',')}]}`;
   const sections = run.inputs.map(({ bytes }) => bytes);
-  const answer = await server.inferBinary(run.model, json, sections);
+  const answer = await http.inferBinary(run.model, json, sections);
   if (answer.status !== 200) throw new Error(`${answer.status} ${answer.body}`);
   const { reply, sections: outputs } = parseBinaryReply(answer);
   checkNames(reply.outputs, run);
@@ -65,6 +83,12 @@ async function inferBinary(server: TestServer, run: Run): Promise<Tensor[]> {
     if (bytes === undefined || !isDatatype(datatype)) throw new Error(`output ${i} is not binary, or ${datatype}`);
     return { datatype, shape, bytes };
   });
+}
+
+async function inferGrpc({ grpc }: Doors, run: Run, form: 'raw' | 'typed'): Promise<Tensor[]> {
+  const reply = await grpc.infer(inferRequest(run, form));
+  checkNames(reply.outputs, run);
+  return outputsOf(reply);
 }
 
 function head(name: string, { datatype, shape }: Tensor): string {

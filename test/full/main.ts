@@ -104,6 +104,7 @@ function report(): void {
   }
   const counts = [...kinds].map(([kind, count]) => `${kind} ${count}`).join(', ');
   say(`${chosen.length} of ${all.length} models; plain onnxruntime-node passes ${passed}; listed: ${counts || 'none'}`);
+  say(`datatypes of those that pass: ${countDatatypes()}`);
   for (const [encoding, figure] of figures) {
     const left = passed - figure.carried;
     const rest = left === 0 ? '' : `; ${left} have a datatype it cannot carry`;
@@ -112,4 +113,14 @@ function report(): void {
   say(`# pass ${chosen.length - new Set(problems.map((problem) => problem.split(' ')[0])).size}`);
   say(`# fail ${problems.length}`);
   if (problems.length > 0 || chosen.length === 0) process.exitCode = 1;
+}
+
+/** How many of the models that plain onnxruntime-node passes have each datatype. */
+function countDatatypes(): string {
+  const counts = new Map(DATATYPE_NAMES.map((datatype): [Datatype, number] => [datatype, 0]));
+  for (const [i, one] of chosen.entries()) {
+    if (!passesPlain[i]!) continue;
+    for (const datatype of datatypesOf(one)) counts.set(datatype, counts.get(datatype)! + 1);
+  }
+  return [...counts].map(([datatype, count]) => `${datatype} ${count}`).join(', ');
 }

@@ -2,9 +2,10 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { formatShape, type Tensor } from '../../src/tensor/tensor.ts';
+import { GrpcClient } from '../support/grpc.ts';
 import { TestServer } from '../support/server.ts';
 import type { Case } from './cases.ts';
-import { ENCODINGS, type Encoding } from './encodings.ts';
+import { type Doors, ENCODINGS, type Encoding } from './encodings.ts';
 import type { Listed } from './listed.ts';
 import type { Plain, PlainRun } from './plain.ts';
 
@@ -42,31 +43,33 @@ async function servePart(tasks: readonly Task[]): Promise<Served[]> {
     symlinkSync(path.dirname(one.model), path.join(folder, one.name, '1'));
   }
   // Models that cannot be loaded are part of it, and say so at *warn*.
-  const server = await TestServer.start(folder, { strictReadiness: false, instances: 1 });
+  const http = await TestServer.start(folder, { strictReadiness: false, instances: 1, grpcPort: 0 });
+  const grpc = new GrpcClient(String(http.server.grpcAddress));
   try {
     const results: Served[] = [];
-    for (const task of tasks) results.push(await serveCase(server, task));
+    for (const task of tasks) results.push(await serveCase({ http, grpc }, task));
     return results;
   } finally {
-    await server.close();
+    grpc.close();
+    await http.close();
     rmSync(folder, { recursive: true });
   }
 }
 
-async function serveCase(server: TestServer, { one, plain, listed }: Task): Promise<Served> {
+async function serveCase(doors: Doors, { one, plain, listed }: Task): Promise<Served> {
   const problems = new Map<string, string | undefined>();
-  if (plain.kind === 'failed') return { problems, refusal: await checkRefusal(server, one, listed) };
+  if (plain.kind === 'failed') return { problems, refusal: await checkRefusal(doors, one, listed) };
   for (const [name, encoding] of Object.entries(ENCODINGS)) {
     const datatypes = plain.runs.flatMap(({ inputs, outputs }) => [...inputs, ...outputs].map((t) => t.datatype));
     if (!encoding.carries(new Set(datatypes))) continue;
-    problems.set(name, await runAll(server, one, plain, encoding, listed?.kind === 'random'));
+    problems.set(name, await runAll(doors, one, plain, encoding, listed?.kind === 'random'));
   }
   return { problems, refusal: undefined };
 }
 
 /** What is wrong about the answers to a case's runs; undefined when nothing is. */
 async function runAll(
-  server: TestServer,
+  doors: Doors,
   { name }: Case,
   { inputNames, outputNames, runs }: Extract<Plain, { kind: 'ran' }>,
   encoding: Encoding,
@@ -74,7 +77,7 @@ async function runAll(
 ): Promise<string | undefined> {
   for (const { inputs, outputs } of runs) {
     try {
-      const got = await encoding.infer(server, { model: name, inputNames, outputNames, inputs });
+      const got = await encoding.infer(doors, { model: name, inputNames, outputNames, inputs });
       const difference = isRandom ? differenceInForm(got, outputs) : encoding.difference(got, outputs);
       if (difference !== undefined) return difference;
     } catch (error) {
@@ -91,12 +94,8 @@ function differenceInForm(got: readonly Tensor[], wanted: PlainRun['outputs']): 
 }
 
 /** A model that plain onnxruntime-node does not load or feed is failed, and says the same reason. */
-async function checkRefusal(
-  server: TestServer,
-  { name }: Case,
-  listed: Listed | undefined,
-): Promise<string | undefined> {
-  const { status, body } = await server.infer(name, { inputs: [] });
+async function checkRefusal({ http }: Doors, { name }: Case, listed: Listed | undefined): Promise<string | undefined> {
+  const { status, body } = await http.infer(name, { inputs: [] });
   const text = body.toString();
   if (status !== 503) return `${status} instead of 503: ${text}`;
   // What is no tensor has words of our own; what ONNX Runtime said is handed on.
