@@ -28,8 +28,11 @@ def arguments():
 
 
 class Suite:
-    def __init__(self, client):
+    """`case` is the number of the protocol's conformance case that it makes up, where it does."""
+
+    def __init__(self, client, case=None):
         self.client = client
+        self._label = client if case is None else f"case {case}: {client}"
         self._operations = []
 
     def operation(self, name):
@@ -54,11 +57,11 @@ class Suite:
             try:
                 function()
             except Exception:
-                print(f"not ok - {self.client}: {name}")
+                print(f"not ok - {self._label}: {name}")
                 print("".join(f"    {line}\n" for line in traceback.format_exc().splitlines()), end="")
             else:
                 passed += 1
-                print(f"ok - {self.client}: {name}")
+                print(f"ok - {self._label}: {name}")
             sys.stdout.flush()
         with open(options.results, "a", encoding="utf-8") as results:
             results.write(json.dumps({"client": self.client, "tried": tried, "passed": passed}) + "\n")

@@ -221,7 +221,7 @@ def add_v1(suite, client):
 
 
 def main(options):
-    suite = Suite("kserve REST")
+    suite = Suite("kserve REST", case=90)
     loop = asyncio.new_event_loop()
     v2 = Client(loop, f"http://{options.http}", "v2")
     v1 = Client(loop, f"http://{options.http}", "v1")

@@ -81,9 +81,9 @@ def add_operations(suite, options, address, extra, formats):
                     counted = metric(options.http, "nv_inference_count", model="add2") - before
                     assert counted >= 2 * REQUESTS * batch, f"{counted} inferences in the metrics"
 
-                suite.add(", ".join(["case 91", *filter(None, [form]), mode, f"batch {batch}"]), measure)
+                suite.add(", ".join([*filter(None, [form]), mode, f"batch {batch}"]), measure)
 
-    @suite.operation("case 91, a range of concurrencies in windows of time")
+    @suite.operation("a range of concurrencies in windows of time")
     def _():
         text = analyze(
             options,
@@ -112,9 +112,9 @@ def form_flags(form):
 
 
 def main(options):
-    http = Suite("perf_analyzer, HTTP")
+    http = Suite("perf_analyzer, HTTP", case=91)
     add_operations(http, options, options.http, [], ["binary", "JSON"])
-    grpc = Suite("perf_analyzer, gRPC")
+    grpc = Suite("perf_analyzer, gRPC", case=91)
     # gRPC has one form of tensors only.
     add_operations(grpc, options, options.grpc, ["-i", "grpc"], [None])
     results = [http.run(options), grpc.run(options)]

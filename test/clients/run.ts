@@ -18,7 +18,7 @@ import { controlRepository, mainRepository } from './repository.ts';
  */
 
 /** The clients' programs, in this folder's sources. */
-const PROGRAMS = ['triton_http', 'triton_grpc', 'kserve_rest', 'perf_analyzer'];
+const PROGRAMS = ['triton_http', 'triton_grpc', 'kserve_rest', 'kserve_grpc', 'perf_analyzer'];
 
 /** Our own client against another's server; it is no program of Python. */
 const OWN_CLIENT = 'shoal_client';

@@ -96,7 +96,7 @@ def add_http_operations(suite, door):
 
 
 def synchronous(options):
-    suite = Suite("tritonclient.http")
+    suite = Suite("tritonclient.http", case=89)
     # The larger number of connections is for async_infer.
     client = http.InferenceServerClient(options.http, concurrency=16)
     control = http.InferenceServerClient(options.control)
@@ -157,7 +157,7 @@ def synchronous(options):
 
 
 def asynchronous(options):
-    suite = Suite("tritonclient.http.aio")
+    suite = Suite("tritonclient.http.aio", case=89)
     loop = asyncio.new_event_loop()
 
     async def connect(address, **more):
