@@ -95,6 +95,7 @@ export class InferExchange {
       outputs: call.outputs?.map((output) => output.name),
       timeoutMs: leftMs === undefined ? undefined : leftMs + elapsedMs,
       queueTimeoutMs: call.timeoutMs,
+      priority: call.priority,
     });
     this.#pending.onSettled(this);
   }

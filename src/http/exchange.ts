@@ -40,6 +40,9 @@ export interface Dialect<Call> {
   encode(call: Call, answer: Reply, model: ModelVersion): Generator<void, EncodedReply, void>;
 }
 
+/** The model version that a request is for. @throws {ShoalError} when there is none. */
+export type FindModel = (request: FastifyRequest, reply: FastifyReply) => ModelVersion;
+
 /**
  * One inference request over HTTP, from its body to its reply. It goes by callbacks, not promises: at tens of thousands
  * of requests a second each promise shows.
@@ -47,6 +50,7 @@ export interface Dialect<Call> {
 export class InferExchange<Call> {
   readonly #dialect: Dialect<Call>;
   readonly #parts: HttpParts;
+  readonly #find: FindModel;
   #model: ModelVersion;
   readonly #request: FastifyRequest;
   readonly #reply: FastifyReply;
@@ -54,8 +58,12 @@ export class InferExchange<Call> {
   #call: Call | undefined;
   #pending: PendingRequest | undefined;
 
-  /** @param request whose model has been noted. */
-  constructor(dialect: Dialect<Call>, parts: HttpParts, request: FastifyRequest, reply: FastifyReply) {
+  /**
+   * @param request whose model has been noted.
+   * @param find looks that model up once more, for when it has been replaced while the body arrived.
+   */
+  constructor(dialect: Dialect<Call>, parts: HttpParts, request: FastifyRequest, reply: FastifyReply, find: FindModel) {
+    this.#find = find;
     this.#dialect = dialect;
     this.#parts = parts;
     this.#request = request;
@@ -85,11 +93,7 @@ export class InferExchange<Call> {
   #submit(call: Call): void {
     this.#call = call;
     notedOf(this.#request).release?.();
-    if (this.#model.state !== 'ready') {
-      // While the body arrived, another may have taken its place.
-      const { version } = this.#request.params as { readonly version?: string };
-      this.#model = this.#parts.registry.get(this.#model.name, version);
-    }
+    if (this.#model.state !== 'ready') this.#model = this.#find(this.#request, this.#reply);
     const { inputs, outputs, queueTimeoutMs, priority } = this.#dialect.plan(call, this.#model);
     this.#pending = this.#model.submit(inputs, { receivedMs: this.#receivedMs, outputs, queueTimeoutMs, priority });
     watchLeaver(this.#request.raw, this);

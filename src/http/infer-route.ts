@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { ShoalError } from '../errors.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
-import { countEarlyError, type Dialect, InferExchange } from './exchange.ts';
+import { countEarlyError, type Dialect, type FindModel, InferExchange } from './exchange.ts';
 import { type HttpParts, notedOf } from './parts.ts';
 import type { Routes } from './routes.ts';
 
@@ -9,14 +9,14 @@ import type { Routes } from './routes.ts';
  * Adds a route for inference: an unknown model is refused before the body is read, and every request to a known one is
  * counted once, however it ends.
  *
- * @param find the model version a request is for. @throws {ShoalError} when there is none.
+ * @param find the model version that a request is for.
  */
 export function addInferRoute<Call>(
   routes: Routes,
   path: string,
   dialect: Dialect<Call>,
   parts: HttpParts,
-  find: (request: FastifyRequest, reply: FastifyReply) => ModelVersion,
+  find: FindModel,
 ): void {
   const findKnown = (request: FastifyRequest, reply: FastifyReply): ModelVersion | undefined => {
     try {
@@ -25,7 +25,7 @@ export function addInferRoute<Call>(
       return undefined;
     }
   };
-  routes.add('POST', path, (request, reply) => new InferExchange(dialect, parts, request, reply).run(), {
+  routes.add('POST', path, (request, reply) => new InferExchange(dialect, parts, request, reply, find).run(), {
     bodyLimit: parts.config.bodyLimitBytes,
     onRequest: (request, reply, done) => {
       try {

@@ -298,18 +298,25 @@ describe('control under traffic', () => {
 
   it('answers a request whose body arrived while its version was replaced', async (t) => {
     const server = await startServer(t, { m: { 1: plus(1) } }, { ...EXPLICIT, loadModel: ['m'] });
-    const json = JSON.stringify({ inputs: [{ name: 'x', datatype: 'FP32', shape: [1, 4], data: [0, 0, 0, 0] }] });
-    async function* body(): AsyncGenerator<Uint8Array> {
+    let value = 1;
+    /** Comes in two parts; between them another file takes the place of the version. */
+    async function* body(request: object): AsyncGenerator<Uint8Array> {
+      const json = JSON.stringify(request);
       yield Buffer.from(json.slice(0, 10));
-      // The server has read the headers when it has answered another request on a later connection.
-      parseJson(await server.get('/v2/health/live'), 200);
-      writeRepository(server.folder, { m: { 1: plus(7) } });
+      writeRepository(server.folder, { m: { 1: plus(++value) } });
       parseJson(await server.send('POST', '/v2/repository/models/m/load'), 200);
       await waitFor(() => executorPids().length === 1, 'the version replaced has ended');
       yield Buffer.from(json.slice(10));
     }
-    const reply = parseReply(await server.send('POST', '/v2/models/m/infer', body()));
-    assert.deepEqual(reply.outputs[0]!.data, [7, 7, 7, 7]);
+    const request = { inputs: [{ name: 'x', datatype: 'FP32', shape: [1, 4], data: [0, 0, 0, 0] }] };
+    for (const target of ['/v2/models/m/infer', '/v2/models/m/versions/1/infer']) {
+      const { outputs } = parseReply(await server.send('POST', target, body(request)));
+      assert.deepEqual(outputs[0]!.data, Array(4).fill(value));
+    }
+    for (const target of ['/v1/models/m:predict', '/v1/models/m/versions/1:predict']) {
+      const answer = parseJson(await server.send('POST', target, body({ instances: [[0, 0, 0, 0]] })), 200);
+      assert.deepEqual(answer, { predictions: [Array(4).fill(value)] });
+    }
   });
 
   it('answers every request while a model is loaded and unloaded 20 times', async (t) => {
