@@ -51,6 +51,12 @@ const actions: Actions = {
     ]);
     return types(path, config, options, inspectModels, host);
   },
+  async batch(job, config) {
+    letHeapGrow();
+    const [{ batch }, { createServer }] = await Promise.all([import('./cli/batch.ts'), import('./server.ts')]);
+    process.off('SIGTERM', leaveEarly).off('SIGINT', leaveEarly);
+    return batch(job, config, host, { createServer, process, showsProgress: process.stderr.isTTY === true });
+  },
   async health(url, config) {
     const { checkHealth } = await import('./cli/health.ts');
     return checkHealth(url, config, host);

@@ -4,6 +4,8 @@ import { Command, type CommanderError, Option as Flag } from 'commander';
 import { CONFIG_FILE_OPTION, type Config, formatDefault, OPTION_LIST, type Option, type OptionKey } from '../config.ts';
 import { ConfigError, nearest } from '../config-error.ts';
 import { unitName, type ValueKind } from '../config-values.ts';
+import type { RowFormat } from '../loading/rows.ts';
+import type { BatchJob } from './batch.ts';
 import { EXIT, type Host } from './host.ts';
 import { type FlagValues, readConfig } from './sources.ts';
 
@@ -13,6 +15,7 @@ export interface Actions {
   readonly inspect: (path: string, config: Config, options: { readonly json: boolean }) => Promise<number>;
   /** @param options `out`: the file to write; undefined: stdout. */
   readonly types: (path: string, config: Config, options: { readonly out: string | undefined }) => Promise<number>;
+  readonly batch: (job: BatchJob, config: Config) => Promise<number>;
   /** @param url base address; undefined: host and port of the configuration. */
   readonly health: (url: string | undefined, config: Config) => Promise<number>;
 }
@@ -26,6 +29,18 @@ const INSPECT_KEYS: readonly OptionKey[] = [
   'intraOpThreads',
   'provider',
 ];
+
+const BATCH_KEYS: readonly OptionKey[] = [
+  'maxBatchSize',
+  'requestTimeout',
+  'loadTimeout',
+  'cores',
+  'instances',
+  'intraOpThreads',
+  'provider',
+];
+
+const BATCH_FORMATS: readonly RowFormat[] = ['ndjson', 'csv', 'npy', 'files'];
 
 const HEALTH_KEYS: readonly OptionKey[] = ['host', 'port'];
 
@@ -55,6 +70,20 @@ Examples:
 Loads and probes each model as the server would, and writes an interface for
 ShoalClient<Models> of shoal/client. Exit code 1, and nothing written, when a
 model failed.`;
+
+const BATCH_EXAMPLES = `
+Examples:
+  shoal batch language-id sentences.csv -o languages.ndjson
+  shoal batch mnist-cnn digits.npy -o digits.ndjson --models ~/models
+  shoal batch mnist-cnn digits.npy -o digits.ndjson --url http://10.0.0.7:8000
+
+Input: lines of JSON, each a row as an instance of a predict request (.ndjson,
+.jsonl); comma-separated values, the columns named like the model's inputs
+(.csv); a NumPy array whose first dimension counts the rows (.npy); a folder of
+files, whose bytes are the rows.
+Output: a line of JSON for each row, in their order: {"row":0,"output":...} or
+{"row":0,"error":"..."}. A run that was interrupted goes on where its output
+ends. Exit code 1 when a row failed.`;
 
 const HEALTH_EXAMPLES = `
 Examples:
@@ -86,8 +115,12 @@ export async function runProgram(
   host: Host,
 ): Promise<number> {
   let code: number = EXIT.ok;
-  const run = async (command: Command, act: (config: Config) => Promise<number>, models?: string): Promise<void> => {
-    code = await act(readConfig({ ...flagsOf(command), models }, host.env, host.cwd));
+  const run = async (
+    command: Command,
+    act: (config: Config) => Promise<number>,
+    values: FlagValues = {},
+  ): Promise<void> => {
+    code = await act(readConfig({ ...flagsOf(command), ...values }, host.env, host.cwd));
   };
 
   const program = new Command('shoal')
@@ -102,7 +135,7 @@ export async function runProgram(
     .description('Serves the models of a folder.')
     .argument('[models]', describe(models))
     .addHelpText('after', SERVE_EXAMPLES);
-  serve.action((path: string | undefined) => run(serve, actions.serve, path));
+  serve.action((path: string | undefined) => run(serve, actions.serve, { models: path }));
 
   const inspect = addOptions(program.command('inspect'), pick(INSPECT_KEYS))
     .summary('show what models take and give, and a curl for each')
@@ -127,6 +160,36 @@ export async function runProgram(
     run(types, (config) => actions.types(path, config, { out: flags.out })),
   );
 
+  const batch = addOptions(program.command('batch'), pick(BATCH_KEYS))
+    .summary('run a data set through a model')
+    .description('Runs a data set through a model, of a running server or of a folder.')
+    .argument('<model>', 'name of the model')
+    .argument('<input>', 'file or folder with the rows')
+    .addOption(new Flag('-o, --output <file>', 'file for the results').makeOptionMandatory().helpGroup('Data:'))
+    .addOption(
+      new Flag('--format <format>', 'how the rows lie in the input (default: by its name)')
+        .choices(BATCH_FORMATS)
+        .helpGroup('Data:'),
+    )
+    .addOption(new Flag('--overwrite', 'start anew, whatever the output holds').helpGroup('Data:'))
+    .addOption(new Flag('--model-version <version>', 'version of the model (default: the highest)').helpGroup('Data:'))
+    .addOption(
+      new Flag('--concurrency <n>', 'rows under way at the same time')
+        .argParser(positive)
+        .default(64)
+        .helpGroup('Data:'),
+    )
+    .addOption(new Flag('--url <url>', 'address of a running server (default: one is started)').helpGroup('Models:'))
+    .addOption(new Flag('--models <folder>', `${models.help} (default ${formatDefault(models)})`).helpGroup('Models:'))
+    .addHelpText('after', BATCH_EXAMPLES);
+  batch.action((model: string, input: string, flags: BatchFlags) => {
+    const { output, format, overwrite = false, modelVersion: version, concurrency, url, models: folder } = flags;
+    if (url !== undefined && !URL.canParse(url))
+      throw new ConfigError('--url', url, 'an address such as http://host:8000');
+    const job = { model, version, input, output, url, format, concurrency, overwrite };
+    return run(batch, (config) => actions.batch(job, config), { ...serverFor(model), models: folder });
+  });
+
   const health = addOptions(program.command('health'), pick(HEALTH_KEYS))
     .summary('ask a running server whether it is ready')
     .description('Asks a running server whether it is ready.')
@@ -134,7 +197,7 @@ export async function runProgram(
     .addHelpText('after', HEALTH_EXAMPLES);
   health.action((url: string | undefined) => run(health, (config) => actions.health(url, config)));
 
-  const commands = [serve, inspect, types, health];
+  const commands = [serve, inspect, types, batch, health];
   for (const command of [program, ...commands]) {
     command
       .addHelpOption(new Flag('--help', 'print this help').helpGroup(command === program ? 'Options:' : 'Process:'))
@@ -157,6 +220,35 @@ export async function runProgram(
     }
     throw error;
   }
+}
+
+interface BatchFlags {
+  readonly output: string;
+  readonly format?: RowFormat;
+  readonly overwrite?: boolean;
+  readonly modelVersion?: string;
+  readonly concurrency: number;
+  readonly url?: string;
+  readonly models?: string;
+}
+
+/** A server for one job: of its model alone, for this machine alone, and silent unless something is wrong. */
+function serverFor(model: string): FlagValues {
+  return {
+    host: '127.0.0.1',
+    port: '0',
+    metricsPort: 'same',
+    grpcPort: 'off',
+    modelControlMode: 'explicit',
+    loadModel: [model],
+    logLevel: 'error',
+  };
+}
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1 && value <= 1024) return value;
+  throw new ConfigError('--concurrency', text, 'an integer from 1 to 1024');
 }
 
 class UsageError extends Error {

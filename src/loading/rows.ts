@@ -29,6 +29,8 @@ export interface LoadedRow {
    * of an address.
    */
   readonly value: unknown;
+  /** The line itself (`ndjson`), for those who pass it on: numbers keep all of their digits. */
+  readonly text?: string;
 }
 
 /** How {@link loadRows} loads. */
@@ -122,7 +124,7 @@ async function* ndjsonRows(file: string): AsyncGenerator<LoadedRow> {
       number++;
       if (line.trim() === '') continue;
       const origin = `${file}:${number}`;
-      yield { index: index++, origin, value: parseLine(line, origin) };
+      yield { index: index++, origin, value: parseLine(line, origin), text: line };
     }
   } finally {
     await handle.close();

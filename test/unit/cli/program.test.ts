@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { EXIT } from '../../../src/cli/host.ts';
 import { type Actions, runProgram } from '../../../src/cli/program.ts';
 import { CONFIG_FILE_OPTION, type Config, OPTION_LIST } from '../../../src/config.ts';
 import { type RecordedHost, recordHost } from './support.ts';
@@ -24,6 +25,7 @@ async function run(args: string, env: Record<string, string> = {}): Promise<Outc
     serve: record('serve'),
     inspect: record('inspect'),
     types: record('types'),
+    batch: record('batch'),
     health: record('health'),
   };
   const code = await runProgram(args === '' ? [] : args.split(' '), '1.2.3', actions, host);
@@ -40,7 +42,7 @@ describe('the command line', () => {
     const { code, host } = await run('');
     assert.equal(code, 0);
     assert.match(host.stdout, /^Usage: shoal /);
-    for (const command of ['serve', 'inspect', 'types', 'health'])
+    for (const command of ['serve', 'inspect', 'types', 'batch', 'health'])
       assert.match(host.stdout, new RegExp(`^  ${command} `, 'm'));
     assert.equal(host.stderr, '');
   });
@@ -67,7 +69,7 @@ describe('the command line', () => {
   });
 
   it('keeps every help within 80 columns', async () => {
-    for (const args of ['', 'serve --help', 'inspect --help', 'health --help']) {
+    for (const args of ['', 'serve --help', 'inspect --help', 'batch --help', 'health --help']) {
       const { host } = await run(args);
       assert.deepEqual(
         host.stdout.split('\n').filter((line) => line.length > 80),
@@ -99,6 +101,38 @@ describe('the command line', () => {
     assert.equal(configOf(await run('serve --port 1 --port 2')).port, 2);
   });
 
+  it('passes on what batch is to do', async () => {
+    const args = 'batch m in.csv -o out.ndjson --concurrency 8 --model-version 2 --models elsewhere --cores 1';
+    const outcome = await run(args);
+    const config = configOf(outcome);
+    assert.deepEqual(outcome.calls[0]!.slice(0, 2), [
+      'batch',
+      {
+        model: 'm',
+        version: '2',
+        input: 'in.csv',
+        output: 'out.ndjson',
+        url: undefined,
+        format: undefined,
+        concurrency: 8,
+        overwrite: false,
+      },
+    ]);
+    assert.equal(config.cores, 1);
+    assert.match(config.models, /elsewhere$/);
+    for (const [wrong, text] of [
+      ['batch m -o out', 'missing argument <input>'],
+      ['batch m in.csv', "required option '-o, --output <file>' not specified"],
+      ['batch m in.csv -o out --concurrency 0', '--concurrency'],
+      ['batch m in.csv -o out --format xml', 'xml'],
+      ['batch m in.csv -o out --url nonsense', '--url'],
+    ] as const) {
+      const { code, host } = await run(wrong);
+      assert.equal(code, EXIT.usage, wrong);
+      assert.ok(host.stderr.includes(text), host.stderr);
+    }
+  });
+
   it('passes on the path of inspect and the address of health', async () => {
     const [inspect] = (await run('inspect a.onnx --json --provider cpu')).calls;
     assert.equal(inspect?.[1], 'a.onnx');
@@ -112,8 +146,8 @@ describe('the command line', () => {
 
   const refusals: [string, string][] = [
     ['servr', "unknown command 'servr', did you mean serve?"],
-    ['nonsense --help', "unknown command 'nonsense', expected serve, inspect, types, health, help"],
-    ['help nonsense', "unknown command 'nonsense', expected serve, inspect, types, health, help"],
+    ['nonsense --help', "unknown command 'nonsense', expected serve, inspect, types, batch, health, help"],
+    ['help nonsense', "unknown command 'nonsense', expected serve, inspect, types, batch, health, help"],
     ['./program.test.js', "unknown command './program.test.js', did you mean shoal serve ./program.test.js?"],
     ['--port 9000', "unknown option '--port', did you mean shoal serve --port 9000?"],
     ['--bogus', "unknown option '--bogus'"],

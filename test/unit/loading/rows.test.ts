@@ -26,9 +26,9 @@ describe('rows of a data set', () => {
   it('JSON by lines, empty ones passed over, with the line each comes from', async () => {
     const file = write('a.ndjson', '{"x":[1,2]}\n\n"text"\r\n  \n3');
     assert.deepEqual(await all(file), [
-      { index: 0, origin: `${file}:1`, value: { x: [1, 2] } },
-      { index: 1, origin: `${file}:3`, value: 'text' },
-      { index: 2, origin: `${file}:5`, value: 3 },
+      { index: 0, origin: `${file}:1`, value: { x: [1, 2] }, text: '{"x":[1,2]}' },
+      { index: 1, origin: `${file}:3`, value: 'text', text: '"text"' },
+      { index: 2, origin: `${file}:5`, value: 3, text: '3' },
     ]);
     assert.deepEqual(
       (await all(file, { from: 2 })).map(({ index, value }) => [index, value]),
