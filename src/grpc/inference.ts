@@ -12,7 +12,7 @@ import type { GrpcParts } from './parts.ts';
 
 /** The methods of `inference.GRPCInferenceService` but those for inference itself. */
 export function inferenceMethods(parts: GrpcParts): Readonly<Record<string, Method>> {
-  const { registry, control, metrics } = parts;
+  const { registry, control, metrics, logSettings } = parts;
   const find = (request: Readonly<Record<string, unknown>>): ModelVersion => {
     const { name, version } = addressOf(request);
     return registry.get(name, version);
@@ -54,6 +54,11 @@ export function inferenceMethods(parts: GrpcParts): Readonly<Record<string, Meth
       await control.unload(String(request['model_name']), parametersOf(request));
       return {};
     },
+    LogSettings: (request) => {
+      logSettings.change(settingsOf(request));
+      const told = Object.entries(logSettings.read());
+      return { settings: Object.fromEntries(told.map(([name, value]) => [name, settingValue(value)])) };
+    },
   };
 }
 
@@ -83,4 +88,17 @@ function parametersOf({ parameters }: Readonly<Record<string, unknown>>): Contro
   return Object.fromEntries(
     Object.entries(choices).map(([name, choice]) => [name, choice[String(choice['parameter_choice'])]]),
   );
+}
+
+/** The `settings` of a request, each as the value it has; one without a value is null, which leaves it as it is. */
+function settingsOf({ settings }: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const choices = settings as Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  return Object.fromEntries(
+    Object.entries(choices).map(([name, choice]) => [name, choice[String(choice['parameter_choice'])] ?? null]),
+  );
+}
+
+function settingValue(value: boolean | number | string): object {
+  if (typeof value === 'boolean') return { bool_param: value };
+  return typeof value === 'number' ? { uint32_param: value } : { string_param: value };
 }

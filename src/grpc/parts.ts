@@ -2,6 +2,7 @@ import type { Clock } from '../clock.ts';
 import type { Config } from '../config.ts';
 import type { Logger } from '../logging.ts';
 import type { BuildInfo, ServerMetrics } from '../metrics/server-metrics.ts';
+import type { LogSettings } from '../protocol/log-settings.ts';
 import type { ModelControl } from '../serving/model-control.ts';
 import type { ModelRegistry } from '../serving/registry.ts';
 
@@ -16,4 +17,5 @@ export interface GrpcParts {
   /** Why the server is not ready; undefined when it is. */
   readonly notReady: () => string | undefined;
   readonly logger: Logger;
+  readonly logSettings: LogSettings;
 }

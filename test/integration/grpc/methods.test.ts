@@ -77,6 +77,26 @@ describe('gRPC methods that describe the server and its models', () => {
     );
     expectRefusal(await client.call('ModelStatistics', { name: 'none' }), 'MODEL_NOT_FOUND');
   });
+
+  it('gives and changes the logging settings that HTTP has', async () => {
+    const told = async (): Promise<Message> => (await server().json('/v2/logging')) as Message;
+    const own = async (settings: Message): Promise<Message> => {
+      const { settings: all } = await client.ok('LogSettings', { settings });
+      const entries = Object.entries(all as Readonly<Record<string, Record<string, unknown>>>);
+      return Object.fromEntries(entries.map(([name, one]) => [name, one[String(one['parameter_choice'])]]));
+    };
+    const before = await told();
+    assert.deepEqual(await own({}), before);
+    const changed = await own({ log_verbose_level: { uint32_param: 1 }, log_info: {} });
+    assert.deepEqual(changed, { ...before, log_verbose_level: 1 });
+    assert.deepEqual(await told(), changed);
+    assert.deepEqual(await own({ log_verbose_level: { uint32_param: 0 } }), before);
+    const change = (settings: Message): ReturnType<typeof client.call> => client.call('LogSettings', { settings });
+    expectRefusal(await change({ log_file: { string_param: 'x' } }), 'UNIMPLEMENTED', /log_file/);
+    expectRefusal(await change({ log_info: { uint32_param: 1 } }), 'INVALID_REQUEST', /log_info is 1/);
+    expectRefusal(await change({ nothing: { bool_param: true } }), 'INVALID_REQUEST', /'nothing'/);
+    assert.deepEqual(await told(), before);
+  });
 });
 
 /** 64-bit integers come as strings of digits, which are numbers over HTTP. */
