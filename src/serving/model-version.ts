@@ -405,7 +405,9 @@ export class ModelVersion {
   unload(): Promise<void> {
     this.#reason = UNLOADED;
     if (this.#state === 'ready') this.#state = 'draining';
-    this.#drained ??= this.#drain(this.notReady());
+    this.#drained ??= this.#drain(this.notReady()).then(() =>
+      this.#context.log.info(this.#labels(), `model '${this.name}' version ${this.version} is unloaded`),
+    );
     return this.#drained;
   }
 
