@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { deflate, gzip } from 'node:zlib';
@@ -45,8 +46,8 @@ export class Transport {
   readonly #pool: Pool | undefined;
   readonly #options: ClientOptions;
   readonly #retry: RetryOptions;
-  /** Ends the pauses between tries. */
-  readonly #closing: AbortController = new AbortController();
+  /** Each ends a pause between two tries. */
+  readonly #pauses: Set<() => void> = new Set();
   readonly #calls: Set<Promise<Answer>> = new Set();
   #closed: Promise<void> | undefined;
 
@@ -89,7 +90,11 @@ export class Transport {
       Math.min(timeoutMs, 2 ** 31 - 1),
     );
     if (signal?.aborted) onAbort();
-    else signal?.addEventListener('abort', onAbort, { once: true });
+    else if (signal !== undefined) {
+      // One signal may end many calls; Node.js would warn of a leak from the eleventh on.
+      setMaxListeners(0, signal);
+      signal.addEventListener('abort', onAbort, { once: true });
+    }
     const call = this.#tryUntil(exchange, what, deadlineMs, cancel.signal);
     this.#calls.add(call);
     try {
@@ -108,7 +113,7 @@ export class Transport {
   }
 
   async #close(): Promise<void> {
-    this.#closing.abort();
+    for (const end of [...this.#pauses]) end();
     await Promise.allSettled(this.#calls);
     await this.#pool?.close();
   }
@@ -172,7 +177,7 @@ export class Transport {
       const end = (settle: () => void) => (): void => {
         clearTimeout(timer);
         signal.removeEventListener('abort', onAbort);
-        this.#closing.signal.removeEventListener('abort', onClosing);
+        this.#pauses.delete(onClosing);
         settle();
       };
       const onAbort = end(() => {
@@ -182,8 +187,8 @@ export class Transport {
       const onClosing = end(() => reject(failure));
       const timer = setTimeout(end(resolve), ms);
       signal.addEventListener('abort', onAbort);
-      this.#closing.signal.addEventListener('abort', onClosing);
-      if (this.#closing.signal.aborted) onClosing();
+      this.#pauses.add(onClosing);
+      if (this.#closed !== undefined) onClosing();
       else if (signal.aborted) onAbort();
     });
   }

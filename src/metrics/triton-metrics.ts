@@ -20,42 +20,34 @@ const LABELS = ['model', 'version'] as const;
 
 /** Counters of one number each, in the order in which Triton writes them. */
 const COUNTERS: readonly (readonly [name: string, help: string, read: (meters: VersionMeters) => number])[] = [
-  [
-    'nv_inference_request_success',
-    'Number of successful inference requests, all batch sizes',
-    ({ successes }) => successes,
-  ],
-  ['nv_inference_count', 'Number of inferences performed (does not include cached requests)', ({ rows }) => rows],
-  [
-    'nv_inference_exec_count',
-    'Number of model executions performed (does not include cached requests)',
-    ({ runs }) => runs,
-  ],
+  ['nv_inference_request_success', 'Answered inference requests, whatever their rows.', ({ successes }) => successes],
+  ['nv_inference_count', 'Rows of answered inference requests.', ({ rows }) => rows],
+  ['nv_inference_exec_count', 'Runs that succeeded.', ({ runs }) => runs],
   [
     'nv_inference_request_duration_us',
-    'Cumulative inference request duration in microseconds (includes cached requests)',
+    'Time of answered requests from accepted to answered, in microseconds.',
     // The sum of the rounded parts, so that the five add up.
     ({ queueMs, handoverMs, computeMs, handbackMs }) =>
       microseconds(queueMs) + microseconds(handoverMs) + microseconds(computeMs) + microseconds(handbackMs),
   ],
   [
     'nv_inference_queue_duration_us',
-    'Cumulative inference queuing duration in microseconds (includes cached requests)',
+    'Time answered requests waited for their run, in microseconds.',
     ({ queueMs }) => microseconds(queueMs),
   ],
   [
     'nv_inference_compute_input_duration_us',
-    'Cumulative compute input duration in microseconds (does not include cached requests)',
+    'Time to hand their batches over, for each answered request, in microseconds.',
     ({ handoverMs }) => microseconds(handoverMs),
   ],
   [
     'nv_inference_compute_infer_duration_us',
-    'Cumulative compute inference duration in microseconds (does not include cached requests)',
+    'Time of their runs, for each answered request, in microseconds.',
     ({ computeMs }) => microseconds(computeMs),
   ],
   [
     'nv_inference_compute_output_duration_us',
-    'Cumulative inference compute output duration in microseconds (does not include cached requests)',
+    'Time to take results back, for each answered request, in microseconds.',
     ({ handbackMs }) => microseconds(handbackMs),
   ],
 ];
@@ -72,7 +64,7 @@ export function addTritonMetrics(registry: Registry, each: EachVersion): void {
   }
   addCounter(registry, {
     name: 'nv_inference_request_failure',
-    help: 'Number of failed inference requests, all batch sizes',
+    help: 'Failed inference requests, by reason.',
     labelNames: [...LABELS, 'reason'],
     read: (report) =>
       each((labels, meters) => {
@@ -81,19 +73,19 @@ export function addTritonMetrics(registry: Registry, each: EachVersion): void {
   });
   addGauge(registry, {
     name: 'nv_inference_pending_request_count',
-    help: 'Instantaneous number of pending requests awaiting execution per-model.',
+    help: 'Accepted requests that wait for their run.',
     labelNames: LABELS,
     read: (report) => each((labels, { version }) => report(labels, version.queuedRequests)),
   });
   addGauge(registry, {
     name: 'nv_model_load_duration_secs',
-    help: 'Model load time in seconds',
+    help: 'Time to load and probe a version, in seconds.',
     labelNames: LABELS,
     read: (report) => each((labels, { version }) => report(labels, (version.summary().loadMs ?? 0) / 1e3)),
   });
   addHistogram(registry, {
     name: 'nv_inference_first_response_histogram_ms',
-    help: 'Duration from request to first response in milliseconds',
+    help: 'Time of answered requests from accepted to answered, in milliseconds.',
     labelNames: LABELS,
     read: (report) =>
       each((labels, { firstResponseMs }) => {
