@@ -13,7 +13,8 @@ const METHODS: readonly HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 
 export class Routes {
   readonly #app: FastifyInstance;
   readonly #methods: Map<string, Set<HTTPMethods>> = new Map();
-  #patterns: (readonly [pattern: RegExp, allow: string])[] | undefined;
+  readonly #allowBy: Map<string, (path: string) => string> = new Map();
+  #patterns: (readonly [pattern: RegExp, url: string])[] | undefined;
 
   constructor(app: FastifyInstance) {
     this.#app = app;
@@ -35,23 +36,30 @@ export class Routes {
    * knows and Fastify's router does not, such as QUERY, which the router takes for unknown paths.
    */
   allowAt(path: string): string | undefined {
-    this.#patterns ??= [...this.#methods].map(([url, known]) => [
-      patternOf(this.#app.prefix + url),
-      [...known].join(', '),
-    ]);
-    return this.#patterns.find(([pattern]) => pattern.test(path))?.[1];
+    this.#patterns ??= [...this.#methods.keys()].map((url) => [patternOf(this.#app.prefix + url), url]);
+    const url = this.#patterns.find(([pattern]) => pattern.test(path))?.[1];
+    return url === undefined ? undefined : this.#allow(url, path);
+  }
+
+  /** Has `Allow` follow from the whole path, where what a route does hangs on a part of a segment. */
+  allowBy(path: string, allow: (path: string) => string): void {
+    for (const url of spellings(path)) this.#allowBy.set(url, allow);
+  }
+
+  #allow(url: string, path: string): string {
+    return this.#allowBy.get(url)?.(path) ?? [...this.#methods.get(url)!].join(', ');
   }
 
   /** Adds the answers for wrong methods; to be called after all routes. */
   finish(): void {
     for (const [url, known] of this.#methods) {
-      const allow = [...known].join(', ');
       this.#app.route({
         method: METHODS.filter((method) => !known.has(method)),
         url,
         exposeHeadRoute: false,
         // Before the body is read.
         onRequest: (request, reply) => {
+          const allow = this.#allow(url, request.url.split('?', 1)[0]!);
           reply.header('allow', allow);
           sendError(reply, notAllowed(request.method, allow));
         },

@@ -31,6 +31,9 @@ export function addV1Routes(routes: Routes, parts: HttpParts): void {
   const { registry } = parts;
   routes.add('GET', '/v1/models', (_request, reply) => sendJson(reply, 200, { models: registry.names }));
   for (const path of ['/v1/models/:model', '/v1/models/:model/versions/:version']) {
+    routes.allowBy(path, (whole) =>
+      /(:|%3A)(predict|classify|regress|explain)\/?$/i.test(whole) ? 'POST' : 'GET, HEAD',
+    );
     routes.add('GET', path, (request, reply) => {
       const { model, version } = request.params as Params;
       refuseGetOfVerb(request, reply, parts);

@@ -1,6 +1,7 @@
+import type { DescribedModel } from './described-model.ts';
 import { stringifyDocument } from './element-schemas.ts';
 import { ErrorResponses } from './errors.ts';
-import { type DescribedModel, modelParts } from './infer-operations.ts';
+import { modelParts } from './model-operations.ts';
 import { REPLY_HEADERS, REPLY_SCHEMAS, sharedParameters } from './reply-schemas.ts';
 import { repositoryPaths } from './repository-operations.ts';
 import { modelPaths, SERVER_TAGS, serverPaths } from './server-operations.ts';

@@ -1,94 +1,27 @@
-import type { ErrorCode } from '../../errors.ts';
-import { exampleInfer } from '../../protocol/example-command.ts';
-import { exampleBinary, exampleInputs, exampleJson, needsBinaryInputs } from '../../protocol/example-request.ts';
-import type { ModelSummary } from '../../serving/model-version.ts';
-import type { Signature, TensorSpec } from '../../tensor/signature.ts';
+import { exampleBinary, exampleJson, needsBinaryInputs } from '../../protocol/example-request.ts';
+import type { Signature } from '../../tensor/signature.ts';
 import { JSON_TYPE } from '../replies.ts';
-import type { ErrorResponses } from './errors.ts';
-import { ComponentNames, type Json, ref } from './json-schema.ts';
-import { operation } from './operation.ts';
+import { type DescribedModel, isShort, type ModelParts } from './described-model.ts';
+import { type Json, ref } from './json-schema.ts';
 import { HEADER_LENGTH } from './reply-schemas.ts';
 import { replySchema, requestSchema } from './tensor-schemas.ts';
 
-/** A model version that answers. */
-export interface DescribedModel {
-  readonly summary: ModelSummary;
-  readonly signature: Signature;
-  /** Whether requests that name no version go to this one. */
-  readonly isDefault: boolean;
-}
-
 const BINARY_TYPE = 'application/octet-stream';
 
-/** Examples with more elements than this would make the document, and who shows it, slow. */
-const EXAMPLE_LIMIT = 16_384;
-
-const INFER_ERRORS: readonly ErrorCode[] = [
-  'MODEL_NOT_FOUND',
-  'BODY_TIMEOUT',
-  'BODY_TOO_LARGE',
-  'QUEUE_FULL',
-  'DEADLINE_UNREACHABLE',
-  'HEADERS_TOO_LARGE',
-  'INFERENCE_FAILED',
-  'INTERNAL',
-  'MODEL_NOT_READY',
-  'EXECUTOR_LOST',
-  'SHUTTING_DOWN',
-  'DEADLINE_EXCEEDED',
-];
-
-/** What models add to the document. */
-export interface ModelParts {
-  readonly paths: Record<string, Json>;
-  readonly schemas: Record<string, Json>;
-  readonly examples: Record<string, Json>;
-  readonly tags: Json[];
+/** Parameters, body and reply of an inference request to a model version; what they refer to is added to `parts`. */
+export function inferOperation(component: string, model: DescribedModel, parts: ModelParts): InferText {
+  return {
+    parameters: [headerLength(model.signature)],
+    requestBody: requestBody(component, model, parts),
+    ok: okReply(component, model, parts),
+  };
 }
 
-/** One operation per model and one per version, each with the tensors it really has. */
-export function modelParts(models: readonly DescribedModel[], responses: ErrorResponses): ModelParts {
-  const parts: ModelParts = { paths: {}, schemas: {}, examples: {}, tags: [] };
-  const components = new ComponentNames();
-  const ids = new ComponentNames();
-  for (const model of models) {
-    const { name, version } = model.summary;
-    const component = components.take(`${name}.${version}`);
-    const body = requestBody(component, model, parts);
-    const ok = okReply(component, model, parts);
-    const post = (id: string, summary: string): Json => ({
-      post: operation(
-        {
-          id: ids.take(id),
-          tag: modelTag(name),
-          summary,
-          description: describeModel(model),
-          parameters: [headerLength(model.signature)],
-          requestBody: body,
-          ok,
-          errors: INFER_ERRORS,
-        },
-        responses,
-      ),
-    });
-    const path = `/v2/models/${encodeURIComponent(name)}`;
-    if (model.isDefault) {
-      parts.paths[`${path}/infer`] = post(`infer_${name}`, `Run ${name}`);
-      parts.tags.push({ name: modelTag(name), description: model.summary.batching });
-    }
-    const summary = `Run version ${version} of ${name}`;
-    parts.paths[`${path}/versions/${version}/infer`] = post(`infer_${name}_${version}`, summary);
-  }
-  return parts;
-}
-
-/** The tag under which a model's operations stand. */
-function modelTag(name: string): string {
-  return `model ${name}`;
-}
-
-function isShort(signature: Signature): boolean {
-  return exampleInputs(signature).reduce((sum, { count }) => sum + count, 0) <= EXAMPLE_LIMIT;
+/** What is particular to a way of inference. */
+export interface InferText {
+  readonly parameters?: readonly Json[];
+  readonly requestBody: Json;
+  readonly ok: Json;
 }
 
 function requestBody(component: string, { signature, summary }: DescribedModel, parts: ModelParts): Json {
@@ -140,38 +73,4 @@ function okReply(component: string, { signature, summary }: DescribedModel, part
     },
     content: { ...(schema === undefined ? {} : { [JSON_TYPE]: { schema: ref('schemas', name) } }), [BINARY_TYPE]: {} },
   };
-}
-
-/** What the metadata says of the model, for people. */
-function describeModel({ summary, signature }: DescribedModel): string {
-  const { provider, providerReason, batching, maxBatchSize } = summary;
-  const rows = signature.batched ? `; at most ${maxBatchSize} rows in one request` : '';
-  const table = (title: string, specs: readonly TensorSpec[]): string[] => [
-    `| ${title} | datatype | shape |`,
-    '| --- | --- | --- |',
-    ...specs.map((spec) => `| ${code(spec.name)} | ${spec.datatype} | \`[${spec.shape.join(', ')}]\` |`),
-  ];
-  const lines = [
-    ...table('input', signature.inputs),
-    '',
-    ...table('output', signature.outputs),
-    '',
-    `Requests: ${batching}${rows}. Runs on ${provider} (${providerReason}).`,
-  ];
-  const command =
-    needsBinaryInputs(signature) || !isShort(signature) ? exampleInfer(summary, 'http://127.0.0.1:8000') : undefined;
-  if (command !== undefined) {
-    const why = needsBinaryInputs(signature) ? 'FP16 is taken in binary only' : 'The example is too long to be shown';
-    lines.push('', `${why}; this makes it and sends it (put in the address of your server):`, '');
-    lines.push('```sh', command.command, '```');
-  }
-  return lines.join('\n');
-}
-
-/** Text that Markdown shows as it is, in a cell of a table. */
-function code(text: string): string {
-  const shown = text.replace(/\s+/g, ' ').replaceAll('|', '\\|');
-  const fence = '`'.repeat(1 + Math.max(0, ...[...shown.matchAll(/`+/g)].map(([run]) => run.length)));
-  const space = /^`|`$/.test(shown) ? ' ' : '';
-  return `${fence}${space}${shown}${space}${fence}`;
 }

@@ -22,6 +22,9 @@ export interface OperationText {
 /** What any request may be answered with, for its head alone. */
 const ALWAYS: readonly ErrorCode[] = ['INVALID_REQUEST', 'CROSS_ORIGIN', 'UNSUPPORTED_ENCODING'];
 
+/** What any request with a body may be answered with. */
+export const BODY_ERRORS: readonly ErrorCode[] = ['BODY_TIMEOUT', 'BODY_TOO_LARGE', 'INTERNAL'];
+
 /** An operation of the document. */
 export function operation(text: OperationText, responses: ErrorResponses): Json {
   const { id, tag, summary, description, parameters, requestBody, ok, errors = [], errorBodies } = text;
@@ -39,4 +42,9 @@ export function operation(text: OperationText, responses: ErrorResponses): Json 
 /** A response in JSON whose schema is a component. */
 export function jsonReply(description: string, schema: string): Json {
   return { description, content: { [JSON_TYPE]: { schema: ref('schemas', schema) } } };
+}
+
+/** A body of JSON that may be left out. */
+export function optionalBody(properties: Json, extra: Json = {}): Json {
+  return { required: false, content: { [JSON_TYPE]: { schema: { type: 'object', properties, ...extra } } } };
 }

@@ -20,6 +20,16 @@ const versionStatus: Json = object({
 
 const v1Status: Json = { name: STRING, model_version_status: arrayOf(versionStatus) };
 
+/** By name. Sizes are texts, as protobuf's JSON has 64-bit integers. */
+const v1Tensors: Json = {
+  type: 'object',
+  additionalProperties: object({
+    name: STRING,
+    dtype: { type: 'string', pattern: '^DT_' },
+    tensor_shape: object({ dim: arrayOf(object({ size: STRING, name: STRING })), unknown_rank: BOOLEAN }),
+  }),
+};
+
 const statistics: Json = object({
   name: STRING,
   version: VERSION,
@@ -41,6 +51,27 @@ const statistics: Json = object({
 
 const configTensor: Json = { name: STRING, data_type: { type: 'string', pattern: '^TYPE_' }, dims: SHAPE };
 
+const verbosity: Json = { description: '0: nothing below *info*; 1: *debug*; from 2: *trace*.' };
+
+const logSettings: Json = {
+  log_file: { const: '', description: 'Lines go to stdout.' },
+  log_info: BOOLEAN,
+  log_warning: BOOLEAN,
+  log_error: BOOLEAN,
+  log_verbose_level: { ...COUNT, ...verbosity },
+  log_format: { const: 'ISO8601' },
+};
+
+/** Log settings in a request: any of them; `null` leaves one as it is. */
+export const LOG_CHANGES: Json = {
+  log_file: { enum: ['', null] },
+  log_info: { type: ['boolean', 'null'] },
+  log_warning: { type: ['boolean', 'null'] },
+  log_error: { type: ['boolean', 'null'] },
+  log_verbose_level: { type: ['integer', 'null'], minimum: 0, maximum: Number.MAX_SAFE_INTEGER, ...verbosity },
+  log_format: { enum: ['ISO8601', null] },
+};
+
 /** Schemas of the replies that are the same whatever models are there. */
 export const REPLY_SCHEMAS: Readonly<Record<string, Json>> = {
   Error: ERROR_SCHEMA,
@@ -51,6 +82,7 @@ export const REPLY_SCHEMAS: Readonly<Record<string, Json>> = {
   ModelReady: object({ name: STRING, ready: { const: true } }),
   ModelNotReady: object({ ...notReady, name: STRING }),
   Server: object({ name: { const: 'shoal' }, version: STRING, extensions: arrayOf(STRING) }),
+  LogSettings: object(logSettings, { additionalProperties: false }),
   Models: object({ models: arrayOf(STRING) }),
   ModelMetadata: object({
     name: STRING,
@@ -88,6 +120,16 @@ export const REPLY_SCHEMAS: Readonly<Record<string, Json>> = {
   V1Models: object({ models: arrayOf(STRING) }),
   V1Status: object({ ...v1Status, ready: { const: true } }),
   V1NotReady: object({ ...v1Status, ...notReady }),
+  V1Metadata: object({
+    model_spec: object({ name: STRING, signature_name: STRING, version: VERSION }),
+    metadata: object({
+      signature_def: object({
+        signature_def: object({
+          serving_default: object({ inputs: v1Tensors, outputs: v1Tensors, method_name: STRING }),
+        }),
+      }),
+    }),
+  }),
   Document: { type: 'object', required: ['openapi'], description: 'This document.' },
 };
 
@@ -115,8 +157,9 @@ export const REPLY_HEADERS: Readonly<Record<string, Json>> = {
 export const HEADER_LENGTH: Json = {
   name: 'Inference-Header-Content-Length',
   in: 'header',
-  description: 'Bytes of the JSON at the beginning of the body; without it the whole body is JSON.',
-  schema: { type: 'integer', minimum: 1 },
+  description:
+    'Bytes of the JSON at the beginning of the body; without it the whole body is JSON. 0: the body is the bytes of the only input.',
+  schema: { type: 'integer', minimum: 0 },
 };
 
 /** Parameters of several operations. */

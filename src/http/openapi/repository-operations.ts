@@ -1,11 +1,7 @@
 import type { ErrorCode } from '../../errors.ts';
-import { JSON_TYPE } from '../replies.ts';
 import type { ErrorResponses } from './errors.ts';
 import { type Json, ref } from './json-schema.ts';
-import { jsonReply, operation } from './operation.ts';
-
-/** What any request with a body may be answered with. */
-export const BODY_ERRORS: readonly ErrorCode[] = ['BODY_TIMEOUT', 'BODY_TOO_LARGE', 'INTERNAL'];
+import { BODY_ERRORS, jsonReply, operation, optionalBody } from './operation.ts';
 
 const CONTROL_ERRORS: readonly ErrorCode[] = [
   ...BODY_ERRORS,
@@ -25,7 +21,9 @@ export function repositoryPaths(responses: ErrorResponses): Record<string, Json>
     '/v2/repository/index': post({
       id: 'repository_index',
       summary: 'All models and versions, and their states',
-      requestBody: body({ ready: { type: ['boolean', 'null'], description: 'Whether only those that are ready.' } }),
+      requestBody: optionalBody({
+        ready: { type: ['boolean', 'null'], description: 'Whether only those that are ready.' },
+      }),
       ok: jsonReply('One entry per version.', 'RepositoryIndex'),
       errors: BODY_ERRORS,
     }),
@@ -34,7 +32,7 @@ export function repositoryPaths(responses: ErrorResponses): Record<string, Json>
       summary: 'Load a model, or load it again',
       description: `Answers when it is ready. Until then, and when it fails, what was there goes on. ${disabled}`,
       parameters: [ref('parameters', 'FolderModel')],
-      requestBody: body({
+      requestBody: optionalBody({
         parameters: {
           type: ['object', 'null'],
           properties: {
@@ -55,7 +53,7 @@ export function repositoryPaths(responses: ErrorResponses): Record<string, Json>
       summary: 'Unload a model',
       description: `It takes no more requests; those it has are answered. ${disabled}`,
       parameters: [ref('parameters', 'FolderModel')],
-      requestBody: body({
+      requestBody: optionalBody({
         parameters: {
           type: ['object', 'null'],
           properties: { unload_dependents: { type: ['boolean', 'null'], description: 'Changes nothing.' } },
@@ -66,9 +64,4 @@ export function repositoryPaths(responses: ErrorResponses): Record<string, Json>
       errors: CONTROL_ERRORS,
     }),
   };
-}
-
-/** A body of JSON that may be left out. */
-function body(properties: Json): Json {
-  return { required: false, content: { [JSON_TYPE]: { schema: { type: 'object', properties } } } };
 }

@@ -2,8 +2,8 @@ import type { ModelVersion } from '../../serving/model-version.ts';
 import type { HttpParts } from '../parts.ts';
 import { JSON_TYPE } from '../replies.ts';
 import type { Routes } from '../routes.ts';
+import type { DescribedModel } from './described-model.ts';
 import type { DescribedServer } from './document.ts';
-import type { DescribedModel } from './infer-operations.ts';
 
 /** A document, and what it was made from. */
 interface Made {

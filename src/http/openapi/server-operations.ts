@@ -1,7 +1,7 @@
 import type { ErrorResponses } from './errors.ts';
 import type { Json } from './json-schema.ts';
-import { jsonReply, operation } from './operation.ts';
-import { modelParameters } from './reply-schemas.ts';
+import { BODY_ERRORS, jsonReply, operation, optionalBody } from './operation.ts';
+import { LOG_CHANGES, modelParameters } from './reply-schemas.ts';
 
 /** Sections of operations that belong to no single model. */
 export const SERVER_TAGS: readonly Json[] = [
@@ -31,6 +31,20 @@ export function serverPaths(responses: ErrorResponses, hasMetrics: boolean): Rec
       errorBodies: { 503: 'NotReady' },
     }),
     '/v2': get({ id: 'server', summary: 'Name, version and extensions', ok: jsonReply('The server.', 'Server') }),
+    '/v2/logging': {
+      ...get({ id: 'log_settings', summary: 'What is logged', ok: jsonReply('The settings.', 'LogSettings') }),
+      post: operation(
+        {
+          id: 'set_log_settings',
+          tag: 'Server',
+          summary: 'Change what is logged',
+          requestBody: optionalBody(LOG_CHANGES, { additionalProperties: false }),
+          ok: jsonReply('All settings as they are now.', 'LogSettings'),
+          errors: [...BODY_ERRORS, 'UNIMPLEMENTED'],
+        },
+        responses,
+      ),
+    },
     ...(hasMetrics ? { '/metrics': metrics } : {}),
     '/': get({
       id: 'alive',
@@ -102,7 +116,15 @@ export function modelPaths(responses: ErrorResponses): Record<string, Json> {
       ok: jsonReply('Ready versions.', 'Statistics'),
       errors: ['MODEL_NOT_FOUND'],
     });
-    paths[`/v1/models/{model}${withVersion ? '/versions/{version}' : ''}`] = get({
+    const v1 = `/v1/models/{model}${withVersion ? '/versions/{version}' : ''}`;
+    paths[`${v1}/metadata`] = get({
+      id: `v1_metadata${suffix}`,
+      tag: 'V1',
+      summary: `What ${which} takes and gives`,
+      ok: jsonReply('As TensorFlow Serving has it.', 'V1Metadata'),
+      errors: ['MODEL_NOT_FOUND', 'MODEL_NOT_READY'],
+    });
+    paths[v1] = get({
       id: `v1_status${suffix}`,
       tag: 'V1',
       summary: `The state of ${which}`,

@@ -61,10 +61,11 @@ export function requestSchema(signature: Signature, maxBatchSize: number): Json 
 export function replySchema(model: { name: string; version: string }, signature: Signature): Json | undefined {
   const tensors = signature.outputs.flatMap((spec) => {
     const element = replyElement(spec.datatype);
-    return element === undefined ? [] : [replyTensor(spec, element)];
+    const classes = isRankable(spec) ? [replyClasses(spec)] : [];
+    return element === undefined ? [] : [replyTensor(spec, element), ...classes];
   });
   if (tensors.length === 0) return undefined;
-  const outputs = arrayOf(anyOf(tensors), { minItems: 1, maxItems: tensors.length });
+  const outputs = arrayOf(anyOf(tensors), { minItems: 1, maxItems: signature.outputs.length });
   const known = { model_name: { const: model.name }, model_version: { const: model.version }, outputs };
   return {
     type: 'object',
@@ -76,10 +77,7 @@ export function replySchema(model: { name: string; version: string }, signature:
 
 function requestTensor(spec: TensorSpec, signature: Signature, maxBatchSize: number): Json {
   const element = requestElement(spec.datatype);
-  const dims = spec.shape.map((dim, axis): Dim => {
-    if (signature.batched && axis === spec.batchAxis) return { least: 1, most: maxBatchSize };
-    return dim < 0 ? { least: 0, most: undefined } : { least: dim, most: dim };
-  });
+  const dims = requestDims(spec, signature, maxBatchSize);
   const common = {
     name: { const: spec.name },
     shape: shapeSchema(dims, rowsOf(spec, signature)),
@@ -94,19 +92,33 @@ function requestTensor(spec: TensorSpec, signature: Signature, maxBatchSize: num
 }
 
 /** How large a dimension may be; `most` is undefined where nothing bounds it. */
-interface Dim {
+export interface Dim {
   readonly least: number;
   readonly most: number | undefined;
 }
 
-function shapeSchema(dims: readonly Dim[], description: string): Json {
+/** The dimensions that an input may have in a request. */
+export function requestDims(spec: TensorSpec, { batched }: Signature, maxBatchSize: number): Dim[] {
+  return spec.shape.map((dim, axis) => {
+    if (batched && axis === spec.batchAxis) return { least: 1, most: maxBatchSize };
+    return dim < 0 ? { least: 0, most: undefined } : { least: dim, most: dim };
+  });
+}
+
+/** Arrays nested as `dims` say, around elements. */
+export function nestedSchema(element: Json, dims: readonly Dim[]): Json {
+  return dims.reduceRight<Json>((items, { least, most }) => arrayOf(items, bounds(least, most)), element);
+}
+
+function shapeSchema(dims: readonly Dim[], description?: string): Json {
   const sizes = dims.map(({ least, most }) =>
     least === most
       ? { const: least }
       : { type: 'integer', minimum: least, ...(most === undefined ? {} : { maximum: most }) },
   );
   const items = sizes.length === 0 ? {} : { prefixItems: sizes };
-  return { type: 'array', ...items, minItems: dims.length, maxItems: dims.length, description };
+  const text = description === undefined ? {} : { description };
+  return { type: 'array', ...items, minItems: dims.length, maxItems: dims.length, ...text };
 }
 
 /** Row-major: flat, or nested as the shape is. */
@@ -118,45 +130,77 @@ function dataSchema(element: Json, dims: readonly Dim[]): Json {
   );
   const flat = arrayOf(element, bounds(least, most));
   if (dims.length < 2 || dims.length > MAX_NESTED_RANK) return flat;
-  const nested = dims.reduceRight<Json>((items, dim) => arrayOf(items, bounds(dim.least, dim.most)), element);
-  return { anyOf: [flat, nested] };
+  return { anyOf: [flat, nestedSchema(element, dims)] };
 }
 
 function bounds(least: number, most: number | undefined): Json {
   return { ...(least > 0 ? { minItems: least } : {}), ...(most === undefined ? {} : { maxItems: most }) };
 }
 
-function requestedOutput(signature: Signature): Json {
-  return {
+function requestedOutput({ outputs }: Signature): Json {
+  const forms = outputs.map((spec) => ({
     type: 'object',
     required: ['name'],
     properties: {
-      name: { enum: signature.outputs.map((spec) => spec.name) },
+      name: { const: spec.name },
       parameters: {
         type: ['object', 'null'],
         properties: {
           binary_data: { type: ['boolean', 'null'], description: 'Whether this output is sent in binary.' },
+          classification: isRankable(spec)
+            ? {
+                type: ['integer', 'null'],
+                minimum: 0,
+                description: 'So many of the largest elements of each row, as texts.',
+              }
+            : { enum: [0, null] },
         },
         patternProperties: { '^shared_memory_': false },
       },
     },
-  };
+  }));
+  return anyOf(forms);
+}
+
+/** Whether there is a classification of the output. */
+function isRankable({ datatype, shape }: TensorSpec): boolean {
+  return !['FP16', 'BOOL', 'BYTES'].includes(datatype) && !shape.includes(0);
+}
+
+/** The classes of an output, in a reply. */
+function replyClasses(spec: TensorSpec): Json {
+  const rank = spec.batchAxis === null ? 1 : 2;
+  return object(
+    {
+      name: { const: spec.name },
+      datatype: { const: 'BYTES' },
+      shape: arrayOf(COUNT, { minItems: rank, maxItems: rank }),
+      data: arrayOf({ type: 'string', pattern: '^[^:]+:[0-9]+(:.*)?$' }),
+    },
+    { additionalProperties: false, description: 'Classes of the output, `value:index` or `value:index:label`.' },
+  );
 }
 
 /** An output in a reply that is JSON throughout. */
 function replyTensor(spec: TensorSpec, element: Json): Json {
-  const sizes = spec.shape.map((dim, axis) => (dim < 0 || axis === spec.batchAxis ? COUNT : { const: dim }));
-  const shape = {
-    type: 'array',
-    ...(sizes.length === 0 ? {} : { prefixItems: sizes }),
-    minItems: sizes.length,
-    maxItems: sizes.length,
-  };
-  const count = sizes.every((size) => 'const' in size) ? elementCount(spec.shape) : undefined;
-  const data = arrayOf(element, bounds(count ?? 0, count));
+  const dims = replyDims(spec);
+  const fixed = dims.every(({ least, most }) => least === most);
+  const count = fixed ? elementCount(spec.shape) : undefined;
   return object(
-    { name: { const: spec.name }, datatype: { const: spec.datatype }, shape, data },
+    {
+      name: { const: spec.name },
+      datatype: { const: spec.datatype },
+      shape: shapeSchema(dims),
+      data: arrayOf(element, bounds(count ?? 0, count)),
+    },
     { additionalProperties: false, description: describe(spec) },
+  );
+}
+
+/** The dimensions that an output may have in a reply. */
+export function replyDims({ shape, batchAxis }: TensorSpec): Dim[] {
+  return shape.map((dim, axis) =>
+    dim < 0 || axis === batchAxis ? { least: 0, most: undefined } : { least: dim, most: dim },
   );
 }
 

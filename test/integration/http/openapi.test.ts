@@ -94,16 +94,18 @@ describe('the OpenAPI document of the bundled models', () => {
 
   it('has an example that works for every model and version', async () => {
     const document = await getDocument(server());
-    const targets = bodies(document).filter(([target]) => target.endsWith('/infer'));
-    assert.deepEqual(
-      targets.map(([target]) => target),
-      ['language-id', 'mnist-cnn'].flatMap((name) => [
-        `/v2/models/${name}/infer`,
-        `/v2/models/${name}/versions/1/infer`,
-      ]),
-    );
-    for (const [target, operation] of targets) {
-      assert.equal(await sendExamples(server(), document, target, operation), 1, target);
+    const targets = new Map(bodies(document));
+    for (const name of ['language-id', 'mnist-cnn']) {
+      for (const model of [name, `${name}/versions/1`]) {
+        for (const [target, examples] of [
+          [`/v2/models/${model}/infer`, 1],
+          [`/v1/models/${model}:predict`, 2],
+        ] as const) {
+          const operation = targets.get(target);
+          assert.ok(operation !== undefined, target);
+          assert.equal(await sendExamples(server(), document, target, operation), examples, target);
+        }
+      }
     }
   });
 
@@ -135,11 +137,15 @@ describe('the OpenAPI document of all kinds of models', () => {
     const document = await getDocument(server());
     const sent: Map<string, number> = new Map();
     for (const [target, operation] of bodies(document)) {
+      if (!/\/infer$|:predict$/.test(target)) continue;
       sent.set(target, await sendExamples(server(), document, target, operation));
     }
     for (const name of [...DATATYPE_NAMES.map((datatype) => `ident_${datatype}`), 'add2', ODD_NAME, 'stateModel']) {
       assert.equal(sent.get(`/v2/models/${encodeURIComponent(name)}/infer`), 1, name);
     }
+    for (const datatype of DATATYPE_NAMES) assert.equal(sent.get(`/v1/models/ident_${datatype}:predict`), 2, datatype);
+    // One of its outputs does not begin with the rows.
+    assert.equal(sent.get('/v1/models/stateModel:predict'), 1);
     for (const version of [1, 3]) assert.equal(sent.get(`/v2/models/add2/versions/${version}/infer`), 1);
     assert.ok(!sent.has('/v2/models/broken/infer'), 'a model that failed has no operation');
   });
@@ -241,13 +247,14 @@ describe('the routes and the document', () => {
       if (method === 'HEAD' || (url !== '/' && url.endsWith('/'))) continue;
       // Files of the page at /docs.
       if (url.startsWith('/docs/')) continue;
-      const target = url.replaceAll(':version', '2').replace(/:\w+/g, 'add2');
+      // The router takes `:predict` for a part of what is before it.
+      const verb = method === 'POST' && /^\/v1\/models\/[^/]+(\/versions\/[^/]+)?$/.test(url) ? ':predict' : '';
+      const target = url.replaceAll(':version', '2').replace(/:\w+/g, 'add2') + verb;
       const { status } = await server.send(method as 'GET', target);
       // Wrong methods, and routes of the protocol that say that they are not implemented.
       if (status === 405 || status === 501) continue;
       const template = url.replace(/:(\w+)/g, '{$1}');
-      const literal = template.replace('{model}', 'add2').replace('{version}', '2');
-      const found = [template, literal].find((one) => described.delete(`${method} ${one}`));
+      const found = [template, target].find((one) => described.delete(`${method} ${one}`));
       if (found === undefined) missing.push(route);
     }
     assert.deepEqual(missing, [], 'routes that are not described');
@@ -286,7 +293,9 @@ describe('below a prefix', () => {
     t.after(() => client.close());
     const document = await getDocument(client, '/ml/openapi.json');
     assert.deepEqual(document.servers, [{ url: '/ml' }]);
-    for (const [target, operation] of bodies(document)) await sendExamples(client, document, target, operation);
+    for (const [target, operation] of bodies(document)) {
+      if (target.endsWith('/infer')) await sendExamples(client, document, target, operation);
+    }
     const page = await (await fetch(`${url}/ml/docs`)).text();
     for (const [, link] of page.matchAll(/(?:href|src)="(?!data:)([^"]*)"/g)) {
       const answer = await fetch(new URL(link!, `${url}/ml/docs`));
