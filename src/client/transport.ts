@@ -1,4 +1,3 @@
-import { setMaxListeners } from 'node:events';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { deflate, gzip } from 'node:zlib';
@@ -46,8 +45,8 @@ export class Transport {
   readonly #pool: Pool | undefined;
   readonly #options: ClientOptions;
   readonly #retry: RetryOptions;
-  /** Each ends a pause between two tries. */
-  readonly #pauses: Set<() => void> = new Set();
+  /** Ends the pauses between tries. */
+  readonly #closing: AbortController = new AbortController();
   readonly #calls: Set<Promise<Answer>> = new Set();
   #closed: Promise<void> | undefined;
 
@@ -90,11 +89,7 @@ export class Transport {
       Math.min(timeoutMs, 2 ** 31 - 1),
     );
     if (signal?.aborted) onAbort();
-    else if (signal !== undefined) {
-      // One signal may end many calls; Node.js would warn of a leak from the eleventh on.
-      setMaxListeners(0, signal);
-      signal.addEventListener('abort', onAbort, { once: true });
-    }
+    else signal?.addEventListener('abort', onAbort, { once: true });
     const call = this.#tryUntil(exchange, what, deadlineMs, cancel.signal);
     this.#calls.add(call);
     try {
@@ -113,7 +108,7 @@ export class Transport {
   }
 
   async #close(): Promise<void> {
-    for (const end of [...this.#pauses]) end();
+    this.#closing.abort();
     await Promise.allSettled(this.#calls);
     await this.#pool?.close();
   }
@@ -177,7 +172,7 @@ export class Transport {
       const end = (settle: () => void) => (): void => {
         clearTimeout(timer);
         signal.removeEventListener('abort', onAbort);
-        this.#pauses.delete(onClosing);
+        this.#closing.signal.removeEventListener('abort', onClosing);
         settle();
       };
       const onAbort = end(() => {
@@ -187,8 +182,8 @@ export class Transport {
       const onClosing = end(() => reject(failure));
       const timer = setTimeout(end(resolve), ms);
       signal.addEventListener('abort', onAbort);
-      this.#pauses.add(onClosing);
-      if (this.#closed !== undefined) onClosing();
+      this.#closing.signal.addEventListener('abort', onClosing);
+      if (this.#closing.signal.aborted) onClosing();
       else if (signal.aborted) onAbort();
     });
   }

@@ -20,34 +20,30 @@ const LABELS = ['model', 'version'] as const;
 
 /** Counters of one number each, in the order in which Triton writes them. */
 const COUNTERS: readonly (readonly [name: string, help: string, read: (meters: VersionMeters) => number])[] = [
-  ['nv_inference_request_success', 'Answered inference requests, whatever their rows.', ({ successes }) => successes],
-  ['nv_inference_count', 'Rows of answered inference requests.', ({ rows }) => rows],
+  ['nv_inference_request_success', 'Answered requests.', ({ successes }) => successes],
+  ['nv_inference_count', 'Rows of answered requests.', ({ rows }) => rows],
   ['nv_inference_exec_count', 'Runs that succeeded.', ({ runs }) => runs],
   [
     'nv_inference_request_duration_us',
-    'Time of answered requests from accepted to answered, in microseconds.',
+    'Microseconds from accepted to answered, all answered requests together.',
     // The sum of the rounded parts, so that the five add up.
     ({ queueMs, handoverMs, computeMs, handbackMs }) =>
       microseconds(queueMs) + microseconds(handoverMs) + microseconds(computeMs) + microseconds(handbackMs),
   ],
-  [
-    'nv_inference_queue_duration_us',
-    'Time answered requests waited for their run, in microseconds.',
-    ({ queueMs }) => microseconds(queueMs),
-  ],
+  ['nv_inference_queue_duration_us', 'The part of them in the queue.', ({ queueMs }) => microseconds(queueMs)],
   [
     'nv_inference_compute_input_duration_us',
-    'Time to hand their batches over, for each answered request, in microseconds.',
+    'The part of them for handing batches over; each request has the whole of its batch.',
     ({ handoverMs }) => microseconds(handoverMs),
   ],
   [
     'nv_inference_compute_infer_duration_us',
-    'Time of their runs, for each answered request, in microseconds.',
+    'The part of them in ONNX Runtime; each request has the whole of its batch.',
     ({ computeMs }) => microseconds(computeMs),
   ],
   [
     'nv_inference_compute_output_duration_us',
-    'Time to take results back, for each answered request, in microseconds.',
+    'The part of them for taking results back; each request has the whole of its batch.',
     ({ handbackMs }) => microseconds(handbackMs),
   ],
 ];
@@ -64,7 +60,7 @@ export function addTritonMetrics(registry: Registry, each: EachVersion): void {
   }
   addCounter(registry, {
     name: 'nv_inference_request_failure',
-    help: 'Failed inference requests, by reason.',
+    help: 'Failed requests, by why.',
     labelNames: [...LABELS, 'reason'],
     read: (report) =>
       each((labels, meters) => {
@@ -79,13 +75,13 @@ export function addTritonMetrics(registry: Registry, each: EachVersion): void {
   });
   addGauge(registry, {
     name: 'nv_model_load_duration_secs',
-    help: 'Time to load and probe a version, in seconds.',
+    help: 'Time to load and probe the model.',
     labelNames: LABELS,
     read: (report) => each((labels, { version }) => report(labels, (version.summary().loadMs ?? 0) / 1e3)),
   });
   addHistogram(registry, {
     name: 'nv_inference_first_response_histogram_ms',
-    help: 'Time of answered requests from accepted to answered, in milliseconds.',
+    help: 'Milliseconds from accepted to answered.',
     labelNames: LABELS,
     read: (report) =>
       each((labels, { firstResponseMs }) => {

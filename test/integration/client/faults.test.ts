@@ -27,14 +27,6 @@ async function start(
   return { server, client };
 }
 
-async function untilArrived({ arrived }: FakeServer, count: number): Promise<void> {
-  const giveUpAtMs = performance.now() + 20_000;
-  while (arrived.length < count) {
-    assert.ok(performance.now() < giveUpAtMs, `${arrived.length} of ${count} requests arrived`);
-    await new Promise(setImmediate);
-  }
-}
-
 const refusal = (status: number, code?: string, headers: Record<string, string> = {}): FakeReply => ({
   status,
   headers: code === undefined ? headers : { 'shoal-error-code': code, ...headers },
@@ -139,31 +131,10 @@ describe('retries', () => {
     const controller = new AbortController();
     const aborted = client.infer('m', { x }, { signal: controller.signal });
     const left = client.infer('m', { x });
-    await untilArrived(server, 2);
+    while (server.arrived.length < 2) await new Promise(setImmediate);
     controller.abort();
     await assert.rejects(aborted, { code: 'ABORTED' });
     await Promise.all([client.close(), assert.rejects(left, { code: 'HTTP_503', attempts: 1 })]);
-  });
-
-  it('one signal ends many calls, and many pauses end with the client, without a warning', async (t) => {
-    const warnings: Error[] = [];
-    const note = (warning: Error): void => void warnings.push(warning);
-    process.on('warning', note);
-    t.after(() => process.off('warning', note));
-    const { server, client } = await start(t, [refusal(503, undefined, { 'retry-after': '30' })]);
-    const controller = new AbortController();
-    const calls = Array.from({ length: 40 }, (_, i) =>
-      assert.rejects(client.infer('m', { x }, i < 20 ? { signal: controller.signal } : {}), {
-        code: i < 20 ? 'ABORTED' : 'HTTP_503',
-      }),
-    );
-    await untilArrived(server, 40);
-    // All of them pause, or will as soon as their answers are read.
-    controller.abort();
-    await client.close();
-    await Promise.all(calls);
-    await new Promise(setImmediate);
-    assert.deepEqual(warnings, []);
   });
 
   it('loading and unloading are not repeated once they may have reached the server', async (t) => {
