@@ -9,7 +9,9 @@ import { keepTicksFast } from './http/next-tick.ts';
 import { handleError } from './http/replies.ts';
 import { requestIds } from './http/request-id.ts';
 import { type InferResult, Service, type ServiceDeps } from './service.ts';
+import type { ControlParameters } from './serving/model-control.ts';
 import type { InferOptions, ModelSummary } from './serving/model-version.ts';
+import type { IndexEntry } from './serving/served-model.ts';
 import type { Tensor } from './tensor/tensor.ts';
 
 export type { ModelSummary };
@@ -56,6 +58,12 @@ export interface ShoalServer {
   /** Resolves when every model is ready or failed. */
   loaded(): Promise<void>;
   summary(): ModelSummary[];
+  /** See {@link ModelControl.load}. */
+  load(model: string, parameters?: ControlParameters): Promise<void>;
+  /** See {@link ModelControl.unload}. */
+  unload(model: string): Promise<void>;
+  /** See {@link ModelRegistry.index}. */
+  index(readyOnly?: boolean): Promise<IndexEntry[]>;
   /** See {@link Service.infer}. */
   infer(
     model: string,
@@ -137,6 +145,9 @@ export async function createServer(
     },
     loaded: () => service.loaded(),
     summary: () => service.summary(),
+    load: (model, parameters) => service.load(model, parameters),
+    unload: (model) => service.unload(model),
+    index: (readyOnly) => service.index(readyOnly),
     infer: (model, inputs, inferOptions) => service.infer(model, inputs, inferOptions),
     close() {
       closed ??= close();

@@ -85,13 +85,12 @@ export class ModelRegistry {
    * the folder that have never been loaded.
    *
    * @param readyOnly only versions that answer requests now.
-   * @throws {ServeError} MODELS_MISSING when the models folder is gone.
    */
   async index(readyOnly: boolean): Promise<IndexEntry[]> {
     const { config } = this.#home.context;
     const entries = [...this.#models.values()].flatMap((model) => model.index());
     if (config.modelControlMode === 'explicit' && !readyOnly) {
-      for (const name of await listModels(config.models)) {
+      for (const name of await listModels(config.models).catch(() => [])) {
         if (this.#models.has(name)) continue;
         const sources = await scanModel(config.models, name).catch(() => []);
         if (sources.length > 0)

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { rmSync, writeFileSync } from 'node:fs';
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, it } from 'node:test';
 import type { ConfigInput } from '../../../src/config.ts';
@@ -173,6 +173,40 @@ describe('load and unload', () => {
       expectError(await load(server, 'add2', body), 'INVALID_REQUEST', /expected an object/);
     }
     assert.deepEqual(await indexLines(server), ['add2/undefined UNAVAILABLE not loaded']);
+  });
+
+  it('is followed by the page, the lists and the readiness of models', async (t) => {
+    const server = await startServer(t, { add2: add2(), other: add2() }, { ...EXPLICIT, loadModel: ['other'] });
+    const page = async (): Promise<string> => (await server.get('/', { accept: 'text/html' })).body.toString();
+    assert.doesNotMatch(await page(), /add2/);
+    assert.deepEqual(await server.json('/v2/models'), { models: ['other'] });
+    parseJson(await load(server, 'add2'), 200);
+    assert.match(await page(), /versions\/1">add2<\/a> 1<td><span class="ready">/);
+    assert.deepEqual(await server.json('/v2/models'), { models: ['other', 'add2'] });
+    parseJson(await server.get('/v2/models/add2/ready'), 200);
+    parseJson(await unload(server, 'add2'), 200);
+    await waitFor(() => server.server.summary().some(({ state }) => state === 'unloaded'), 'it is unloaded');
+    assert.match(await page(), /versions\/1">add2<\/a> 1<td><span class="unloaded">/);
+    assert.deepEqual(await server.json('/v1/models'), { models: ['other'] });
+    parseJson(await server.get('/v2/health/ready'), 200);
+    await server.server.load('add2');
+    assert.deepEqual(
+      (await server.server.index(true)).map(({ name }) => name),
+      ['add2', 'other'],
+    );
+    await server.server.unload('add2');
+  });
+
+  it('has an index also when the models folder is gone', async (t) => {
+    const server = await startServer(t, { add2: add2() }, { ...EXPLICIT, loadModel: ['add2'] });
+    renameSync(server.folder, `${server.folder}-away`);
+    try {
+      assert.deepEqual(await indexLines(server), ['add2/1 READY']);
+      expectError(await load(server, 'add2'), 'MODEL_NOT_FOUND');
+      parseReply(await server.infer('add2', ADD2));
+    } finally {
+      renameSync(`${server.folder}-away`, server.folder);
+    }
   });
 
   it('is refused without explicit model control', async (t) => {

@@ -78,6 +78,11 @@ describe('the command line', () => {
     }
   });
 
+  it('collects what is given several times', async () => {
+    const outcome = await run('serve --model-control-mode explicit --load-model a --load-model b,c --load-model *');
+    assert.deepEqual(configOf(outcome).loadModel, ['a', 'b,c', '*']);
+  });
+
   it('hands the configuration to the command and its exit code back', async () => {
     const outcome = await run('serve some/models --port 9000 --request-timeout=5s');
     assert.equal(outcome.code, 7);
