@@ -56,6 +56,7 @@ class InputDraft {
 
   /** Reads over the value at the cursor and notes where it stands. */
   *readValue(json: JsonCursor): Generator<void, void, void> {
+    const before = json.pos;
     json.peek('a value');
     const start = json.pos;
     this.#shape.start(start);
@@ -63,7 +64,7 @@ class InputDraft {
     const end = this.#shape.pos;
     this.pieces.push(start, end);
     json.pos = end;
-    json.exempt(end - start);
+    json.exempt(end - before);
   }
 
   /** Makes the tensor; its shape is that of a value, behind `rows` where several are stacked. */
@@ -161,8 +162,7 @@ class PredictReader {
   /** Reads an object with a value for each input, which has as many values as there were objects before. */
   *#readObject(what: string, before: number): Generator<void, void, void> {
     const json = this.#json;
-    json.pos++;
-    let from = json.pos;
+    let from = json.pos++;
     let members = 0;
     for (; json.nextMember(members === 0); members++) {
       const draft = this.#drafts.get(json.name());
