@@ -24,7 +24,12 @@ export function isBase64Object({ bytes, end }: JsonText, pos: number): boolean {
   if (bytes[pos] !== 0x7b) return false;
   pos++;
   while (pos < end && isSpace(bytes[pos]!)) pos++;
-  return pos + KEY_TEXT.length <= end && bytes.toString('latin1', pos, pos + KEY_TEXT.length) === KEY_TEXT;
+  return pos + KEY_TEXT.length <= end && isKey(bytes, pos);
+}
+
+function isKey(bytes: Uint8Array, pos: number): boolean {
+  for (let i = 0; i < KEY_TEXT.length; i++) if (bytes[pos + i] !== KEY_TEXT.charCodeAt(i)) return false;
+  return true;
 }
 
 /**
@@ -79,7 +84,7 @@ export class Base64ObjectReader {
 
   #readToken(text: JsonText, pos: number): number {
     if (this.#state === KEY) {
-      if (text.bytes.toString('latin1', pos, pos + KEY_TEXT.length) !== KEY_TEXT) {
+      if (!isKey(text.bytes, pos)) {
         throw invalid(
           `${this.#what.what} has an object at byte ${pos - 1} of the JSON text, expected an element or {"b64": …}`,
         );
