@@ -13,11 +13,11 @@ import type { EncodedReply } from './v2-codec.ts';
 /** Inference as KServe's version 1 and TensorFlow Serving have it: `instances` or `inputs` in, nested JSON out. */
 export const V1_DIALECT: Dialect<PredictCall> = { protocol: 'v1', decode, plan, encode };
 
-const NOTHING: PredictCall = { inputs: new Map(), rows: undefined };
-
 function* decode(body: Buffer, _request: FastifyRequest, model: ModelVersion): Generator<void, PredictCall, void> {
-  // Without a signature there is no version to be asked, which it says itself when it is.
-  if (model.signature === undefined) return NOTHING;
+  if (model.signature === undefined) {
+    model.events.refused('MODEL_NOT_READY');
+    throw model.notReady();
+  }
   return yield* decodePredictRequest(body, model.signature);
 }
 

@@ -154,9 +154,21 @@ class PredictReader {
   }
 
   *#readInputs(): Generator<void, void, void> {
-    if (this.#json.peek('a value') === 0x7b && !this.#isBase64()) yield* this.#readObject("'inputs'", 0);
+    const c = this.#json.peek('a value');
+    if (c === 0x5b) this.#refuseVersion2();
+    if (c === 0x7b && !this.#isBase64()) yield* this.#readObject("'inputs'", 0);
     else if (this.#only !== undefined) yield* this.#only.readValue(this.#json);
     else throw invalid(`'inputs' is ${this.#json.excerpt()}, expected an object with ${this.#names()}`);
+  }
+
+  /** An array of objects that name their tensors is a common mistake, and better told than as one of form. */
+  #refuseVersion2(): void {
+    const { bytes } = this.#json.text;
+    if (
+      /^\[\s*\{\s*"(name|datatype|shape|data)"/.test(bytes.toString('latin1', this.#json.pos, this.#json.pos + 100))
+    ) {
+      throw invalid("'inputs' is an array of tensors as in version 2, which is asked at /v2/models/<model>/infer");
+    }
   }
 
   /** Reads an object with a value for each input, which has as many values as there were objects before. */

@@ -173,7 +173,7 @@ export class JsonShapeReader {
   }
 
   #wrongLength(length: number | string, expected: number): ShoalError {
-    return this.#ragged(`an array has ${length} elements where the ones before have ${expected}`);
+    return this.#ragged(`an array has the length ${length}, the ones before have ${expected}`);
   }
 
   #ragged(how: string): ShoalError {

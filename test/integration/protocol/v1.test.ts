@@ -126,7 +126,7 @@ describe('version 1', () => {
       ['{"instances":[{"a":[1,2,3,4],"a":[1,2,3,4],"b":[1,1,1,1]}]}', /instances\[0\] has the key 'a' twice/],
       [
         { instances: [ROW, { ...ROW, a: [1, 2, 3] }] },
-        /input 'a' is ragged at byte \d+.* has 3 elements where the ones before have 4/,
+        /input 'a' is ragged at byte \d+.* has the length 3, the ones before have 4/,
       ],
       [{ instances: [{ ...ROW, a: [1, [2], 3, 4] }] }, /ragged.*an array stands where an element is expected/],
       [{ instances: [{ ...ROW, a: [[1], 2] }] }, /ragged.*an element stands where an array is expected/],
@@ -145,6 +145,7 @@ describe('version 1', () => {
       [{ instances: Array(9).fill(ROW) }, /9 rows.*at most 8/],
       [{ inputs: [[1, 2, 3, 4]] }, /'inputs' is \[, expected an object with the keys 'a', 'b'/],
       [{ inputs: { a: [[1, 2, 3, 4]] } }, /'inputs' has no key 'b'/],
+      [numbers([1]), /array of tensors as in version 2, which is asked at \/v2/],
       [{ inputs: { a: [[1, 2, 3, 4], [1]], b: [[1, 1, 1, 1]] } }, /ragged/],
       [{ inputs: { ...ROW } }, /input 'a' of model 'add2' has shape \[4\]/],
       [{ instances: [ROW], signature_name: 'other' }, /'signature_name' is 'other', expected 'serving_default'/],
@@ -160,7 +161,7 @@ describe('version 1', () => {
     await refuse(
       'ident_FP32',
       { instances: [[1, 2], [3]] },
-      /input 'x' is ragged.* has 1 elements where the ones before have 2/,
+      /input 'x' is ragged.* has the length 1, the ones before have 2/,
     );
     await refuse('ident_FP32', { instances: [1, 2] }, /input 'x' of model 'ident_FP32' has shape \[2\]/);
     await refuse('ident_FP32', { instances: [{ y: [1] }] }, /instances\[0\] has the key 'y', expected the key 'x'/);
