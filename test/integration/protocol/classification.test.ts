@@ -15,7 +15,19 @@ const VALUES = { name: 'x', datatype: 'FP32', shape: [1, 4], data: [1.1, 3.3, 0.
 
 describe('classification', () => {
   const running = useServer(
-    () => ({ ...idents(), ident: ident('FP32'), add2: add2(), mat2: mat2(), flat0: flat0(), scalar0: scalar0() }),
+    () => ({
+      ...idents(),
+      labelled: {
+        '1': add2(),
+        'config.pbtxt': Buffer.from('output [{ name: "sum" label_filename: "labels.txt" }, { name: "diff" }]'),
+        'labels.txt': Buffer.from('cat\ngroßer Hund\ncow\n'),
+      },
+      ident: ident('FP32'),
+      add2: add2(),
+      mat2: mat2(),
+      flat0: flat0(),
+      scalar0: scalar0(),
+    }),
     {
       maxBatchSize: 8,
     },
@@ -158,6 +170,27 @@ describe('classification', () => {
     const texts = decodeStrings(sections[0]!, length);
     assert.equal(texts[0], `${length - 1}.000000:${values.indexOf(length - 1)}`);
     assert.equal(texts.at(-1), '0.000000:0');
+  });
+
+  it('case 57: classes are named where the configuration names a file of labels', async () => {
+    const outputs = [{ name: 'sum', parameters: { classification: 3 } }];
+    const a = { name: 'a', datatype: 'FP32', shape: [2, 4], data: [1, 9, 3, 4, 5, 6, 7, 8] };
+    const b = { ...a, name: 'b', data: [0, 0, 0, 0, 0, 0, 0, 1] };
+    const [sum] = parseReply(await running().infer('labelled', { inputs: [a, b], outputs })).outputs;
+    assert.deepEqual(sum!.shape, [2, 3]);
+    // The last class has no label.
+    assert.deepEqual(sum!.data, [
+      '9.000000:1:großer Hund',
+      '4.000000:3',
+      '3.000000:2:cow',
+      '9.000000:3',
+      '7.000000:2:cow',
+      '6.000000:1:großer Hund',
+    ]);
+    const [diff] = parseReply(
+      await running().infer('labelled', { inputs: [a, b], outputs: [{ ...outputs[0], name: 'diff' }] }),
+    ).outputs;
+    assert.deepEqual(diff!.data?.[0], '9.000000:1');
   });
 
   it('the extension is advertised', async () => {
