@@ -90,7 +90,8 @@ async function runProgram(python: string, program: string, options: Record<strin
       : [python, path.join(sources, `${program}.py`)];
   if (program === OWN_CLIENT) flags.push(`--python=${python}`);
   const child = spawn(command, [file, ...flags], {
-    env: { ...process.env, PYTHONDONTWRITEBYTECODE: '1' },
+    // Compiled modules are kept in the environment, not beside the sources.
+    env: { ...process.env, PYTHONPYCACHEPREFIX: path.resolve(path.dirname(python), '../compiled') },
     stdio: ['ignore', 'inherit', 'inherit'],
   });
   const [code, signal] = await once(child, 'exit');
