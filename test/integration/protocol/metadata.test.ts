@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { startBusyServer } from '../../support/busy.ts';
-import { add2, broken, flat0, hangLoad, ident, scalar0 } from '../../support/models.ts';
+import { add2, broken, hangLoad, ident } from '../../support/models.ts';
 import { expectError, parseJson, parseReply, startServer, TestServer, useServer } from '../../support/server.ts';
+import { brokenFixture, fixtures } from './fixtures.ts';
 
 /** Health, metadata and configuration; the numbers are those of the protocol's conformance list. */
 
@@ -21,11 +22,15 @@ interface ModelConfig {
   readonly output: { name: string; data_type: string; dims: number[] }[];
 }
 
+/** Checks that every number anywhere in a value is an integer that JSON carries exactly. */
+function assertIntegers(value: unknown): void {
+  if (typeof value === 'number') assert.ok(Number.isSafeInteger(value), String(value));
+  else if (typeof value === 'object' && value !== null) for (const one of Object.values(value)) assertIntegers(one);
+}
+
 describe('health, metadata and configuration', () => {
-  const running = useServer(
-    () => ({ add2: { '1': add2(), '2': add2() }, flat0: flat0(), scalar0: scalar0(), 'with space+': ident('FP32') }),
-    { maxBatchSize: 8 },
-  );
+  const models = { ...fixtures(), 'with space+': ident('FP32') };
+  const running = useServer(() => models);
 
   it('case 1: the server is live', async () => {
     assert.deepEqual(await running().json('/v2/health/live'), { live: true });
@@ -79,14 +84,14 @@ describe('health, metadata and configuration', () => {
     assert.equal(config.dynamic_batching, undefined);
   });
 
-  it('the configuration of a batched model leaves the batch dimension out', async () => {
+  it('case 9: the configuration of a batched model leaves the batch dimension out', async () => {
     const config = (await running().json('/v2/models/add2/config')) as ModelConfig;
     assert.equal(config.max_batch_size, 8);
-    assert.ok(config.dynamic_batching !== undefined);
     for (const tensor of [...config.input, ...config.output]) {
       assert.deepEqual(tensor.dims, [4]);
       assert.equal(tensor.data_type, 'TYPE_FP32');
     }
+    assertIntegers(config);
     assert.equal(config.input[0]!.is_shape_tensor, false);
     assert.equal(config.input[0]!.optional, false);
   });
@@ -161,15 +166,15 @@ describe('health, metadata and configuration', () => {
         { version: '2', ...available },
       ],
     });
-    assert.deepEqual(await running().json('/v1/models'), { models: ['add2', 'flat0', 'scalar0', 'with space+'] });
+    assert.deepEqual(await running().json('/v1/models'), { models: Object.keys(models).sort() });
     expectError(await running().get('/v1/models/nope'), 'MODEL_NOT_FOUND');
   });
 
   it('all models are listed by name', async () => {
-    assert.deepEqual(await running().json('/v2/models'), { models: ['add2', 'flat0', 'scalar0', 'with space+'] });
+    assert.deepEqual(await running().json('/v2/models'), { models: Object.keys(models).sort() });
   });
 
-  it('replies are never compressed', async () => {
+  it('case 13: replies are never compressed', async () => {
     for (const path of ['/v2', '/v2/health/ready', '/v2/models/add2', '/v2/models/add2/config', '/nowhere']) {
       const answer = await running().get(path, { 'accept-encoding': 'gzip, deflate, br' });
       assert.equal(answer.headers['content-encoding'], undefined);
@@ -188,7 +193,7 @@ describe('health, metadata and configuration', () => {
 });
 
 describe('a model that cannot be served', () => {
-  const running = useServer(() => ({ broken: broken(), add2: { '1': add2(), '2': broken() } }));
+  const running = useServer(() => ({ ...brokenFixture(), add2: { '1': add2(), '2': broken() } }));
 
   it('case 3: while a model is broken the server is live and not ready', async () => {
     const answer = await running().get('/v2/health/ready');
