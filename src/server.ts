@@ -216,7 +216,8 @@ async function drainConnections(app: FastifyInstance, sockets: Iterable<Socket>,
       // Node counts a connection that was never used as busy.
       for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
     }
-    if (elapsedMs > timeoutMs) server.closeAllConnections();
+    // Not only those that Node still takes for its own.
+    if (elapsedMs > timeoutMs) for (const socket of sockets) socket.destroy();
   }, DRAIN_CHECK_MS);
   await allClosed;
   clearInterval(tick);

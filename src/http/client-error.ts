@@ -18,6 +18,9 @@ const REASONS: Readonly<Record<number, string>> = {
   431: 'Request Header Fields Too Large',
 };
 
+/** How long a client may take to close its side after such an answer. */
+const LINGER_MS = 2000;
+
 type ClientError = Error & { code?: string };
 
 /** Node keeps the response a connection is busy with here; its own answer to such errors looks at it, too. */
@@ -74,4 +77,9 @@ function writeAnswer(socket: Socket, code: ErrorCode, text: string, header: stri
       `content-type: ${JSON_TYPE}\r\n${ERROR_CODE_HEADER}: ${code}\r\nconnection: close\r\n${header}` +
       `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   );
+  // Node no longer looks after such a connection; one whose client keeps its side open would stay for ever.
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+  socket.once('close', () => clearTimeout(timer));
+  // Its end is noticed only by who reads on.
+  socket.resume();
 }

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { describe, it } from 'node:test';
 import { add2, ident, loopHang } from '../../support/models.ts';
 import { expectError, parseReply, type Scope, startServer, useServer } from '../../support/server.ts';
@@ -253,13 +255,28 @@ describe('framing', () => {
     assert.equal((await exchange(running().port, 'GET /v2 HTTP/1.1\r\nHost:\r\n\r\n')).status, 200);
   });
 
-  it('a tunnel is refused', async (t) => {
+  it('a tunnel is refused, and nothing is left of it', async (t) => {
     const connection = await open(t);
     await connection.send('CONNECT shoal.test:80 HTTP/1.1\r\nHost: shoal.test\r\n\r\n');
     const response = await connection.response();
     refused(response, 'METHOD_NOT_ALLOWED', /CONNECT/);
     assert.equal(response.headers['allow'], 'GET, HEAD, POST');
     assert.equal(await connection.ended(), '');
+  });
+
+  it('a client that keeps its side open after such an answer is cut off', async (t) => {
+    const { server } = running().server.app;
+    const count = (): Promise<number> =>
+      new Promise((resolve) => server.getConnections((_error, connections) => resolve(connections)));
+    for (const bytes of ['hello\r\n\r\n', 'CONNECT shoal.test:80 HTTP/1.1\r\nHost: shoal.test\r\n\r\n']) {
+      const before = await count();
+      const socket = connect({ port: running().port, host: '127.0.0.1', allowHalfOpen: true });
+      t.after(() => socket.destroy());
+      socket.write(bytes);
+      await once(socket.resume(), 'end');
+      assert.ok(socket.writable, 'its side is open');
+      while ((await count()) > before) await new Promise(setImmediate);
+    }
   });
 
   it('what is no HTTP is refused in JSON and ends the connection', async (t) => {

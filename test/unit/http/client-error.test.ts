@@ -19,7 +19,10 @@ class FakeSocket extends EventEmitter {
   destroy(): void {
     this.destroyed = true;
     this.writable = false;
+    this.emit('close');
   }
+
+  resume(): void {}
 }
 
 class FakeResponse extends EventEmitter {
