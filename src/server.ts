@@ -177,6 +177,11 @@ function createApp(service: Service, limits: ConnectionLimits): FastifyInstance 
   });
   // For the same reason.
   app.server.on('connect', answerConnect);
+  app.server.on('checkContinue', (request, response) => {
+    // Behind an unanswered request Node would put it between the head and the body of the final response.
+    if (response.socket !== null) response.writeContinue();
+    app.server.emit('request', request, response);
+  });
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
   return app;
 }

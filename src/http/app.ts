@@ -58,8 +58,10 @@ export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
     }
   });
   app.setErrorHandler((thrown, request, reply) => {
-    if (!reply.hasHeader('server-timing')) {
-      reply.header('server-timing', errorTiming(notedOf(request).receivedMs, undefined, clock.now()));
+    // The hook has not seen requests of methods that Fastify has no routes for, such as DESCRIBE.
+    const noted: Noted | undefined = notedOf(request);
+    if (noted !== undefined && !reply.hasHeader('server-timing')) {
+      reply.header('server-timing', errorTiming(noted.receivedMs, undefined, clock.now()));
     }
     handleError(thrown, request, reply, parts.logger);
   });

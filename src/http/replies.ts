@@ -39,6 +39,7 @@ export function sendError(reply: FastifyReply, error: ShoalError, extra: object 
 const KNOWN_CODES: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   FST_ERR_CTP_BODY_TOO_LARGE: ['BODY_TOO_LARGE', 'the request body is larger than --body-limit of this server'],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: ['INVALID_REQUEST', 'the request body is not as long as Content-Length says'],
+  FST_ERR_NOT_FOUND: ['NOT_FOUND', 'there is nothing at this path for this method'],
   FST_ERR_BAD_URL: ['INVALID_REQUEST', 'the path of the URL is not well-formed'],
   // The client left while its body was being read.
   ECONNRESET: ['CANCELLED', 'the caller left'],

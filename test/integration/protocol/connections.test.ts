@@ -115,6 +115,14 @@ describe('framing', () => {
     assert.deepEqual(dataOf(await connection.response()), [9]);
   });
 
+  it('a client that asks first, behind a request that is not answered yet, gets whole responses', async (t) => {
+    const connection = await open(t);
+    const asking = requestBytes('POST', '/v2/models/%', x(9), { expect: '100-continue' });
+    await connection.send(requestBytes('POST', '/v2/models/slow/infer', trips(20_000)) + asking);
+    assert.deepEqual(dataOf(await connection.response()), [20_000]);
+    refused(await connection.response(), 'INVALID_REQUEST');
+  });
+
   it('an expectation that is not known is refused', async () => {
     const bytes = requestBytes('POST', INFER, x(9), { expect: 'the unexpected' });
     refused(await exchange(running().port, bytes), 'INVALID_REQUEST', /the unexpected/);
@@ -320,6 +328,8 @@ describe('framing', () => {
     assert.equal((await exchange(port, requestBytes('GET', `http://shoal.test:${port}/v2/health/live`))).status, 200);
     refused(await exchange(port, requestBytes('OPTIONS', '*')), 'METHOD_NOT_ALLOWED');
     refused(await exchange(port, requestBytes('PROPFIND', '/v2')), 'METHOD_NOT_ALLOWED');
+    refused(await exchange(port, 'DESCRIBE /v2 RTSP/1.0\r\nHost: shoal.test\r\n\r\n'), 'NOT_FOUND');
+    refused(await exchange(port, 'PRI /v2\r\n\r\n'), 'NOT_FOUND');
     const upgrade = { connection: 'Upgrade', upgrade: 'websocket' };
     assert.equal((await exchange(port, requestBytes('GET', '/v2/health/live', '', upgrade))).status, 200);
   });

@@ -73,6 +73,7 @@ describe('errorFrom', () => {
       ['FST_ERR_CTP_BODY_TOO_LARGE', 'BODY_TOO_LARGE'],
       ['FST_ERR_CTP_INVALID_CONTENT_LENGTH', 'INVALID_REQUEST'],
       ['FST_ERR_BAD_URL', 'INVALID_REQUEST'],
+      ['FST_ERR_NOT_FOUND', 'NOT_FOUND'],
       ['FST_ERR_MAX_PARAM_LENGTH', 'MODEL_NOT_FOUND'],
       ['ECONNRESET', 'CANCELLED'],
     ] as const) {

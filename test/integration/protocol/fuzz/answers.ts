@@ -21,7 +21,9 @@ const PATIENCE_MS = 15;
 export async function attemptBody(client: TestClient, { model, headers, body }: BodyInput): Promise<void> {
   const answer = await client.send('POST', `/v2/models/${model}/infer`, body, headers);
   const { status } = answer;
-  assert.ok(BODY_STATUSES.includes(status), `${status} ${answer.body}`);
+  // A caller may give its request less time than there is.
+  const isLate = (status === 429 || status === 504) && body.includes('timeout');
+  assert.ok(BODY_STATUSES.includes(status) || isLate, `${status} ${answer.body}`);
   if (status !== 200) {
     checkError(answer);
     return;

@@ -29,6 +29,14 @@ function heldBytes(): number {
   return heapUsed + external;
 }
 
+/** An input with its bytes as text. */
+function show(input: unknown): string {
+  return JSON.stringify(input, (_key, value) => {
+    // Buffers have been through their own toJSON.
+    return value?.type === 'Buffer' ? Buffer.from(value.data).toString('latin1') : value;
+  });
+}
+
 describe('fuzz', () => {
   const running = useServer(fixtures, { bodyLimit: '256KiB' });
 
@@ -45,11 +53,23 @@ describe('fuzz', () => {
     const inputs = fc.array(arbitrary, { minLength: 1, maxLength: TOGETHER, size: 'max' });
     const property = fc.asyncProperty(inputs, async (batch) => {
       tried += batch.length;
-      await Promise.all(batch.map(attempt));
+      await Promise.all(
+        batch.map((input) =>
+          attempt(input).catch((error) => {
+            throw new Error(`${error.message}\n${show(input)}`, { cause: error });
+          }),
+        ),
+      );
     });
     const run = async (seed: number, limitMs: number): Promise<void> => {
       const interrupt = { interruptAfterTimeLimit: limitMs, markInterruptAsFailure: false };
-      await fc.assert(property, { seed, numRuns: 100_000, ...interrupt });
+      await fc.assert(property, {
+        seed,
+        numRuns: 100_000,
+        includeErrorInReport: true,
+        endOnFailure: true,
+        ...interrupt,
+      });
     };
     const shareMs = (1000 * DEFAULT_SECONDS) / seeds.length;
     await run(seeds[0]!, shareMs);
