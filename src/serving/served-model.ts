@@ -166,7 +166,13 @@ export class ServedModel {
     if (gone !== undefined) {
       return new ShoalError('SHUTTING_DOWN', `the server is shutting down; model '${this.name}' was not loaded`);
     }
-    const reasons = failed.map((version) => `version ${version.version}: ${version.summary().reason}`);
+    // A configuration can fail all of them for the same reason.
+    const byReason = new Map<string, string[]>();
+    for (const one of failed) {
+      const reason = one.summary().reason ?? '';
+      byReason.set(reason, [...(byReason.get(reason) ?? []), one.version]);
+    }
+    const reasons = [...byReason].map(([reason, versions]) => `version ${versions.join(', ')}: ${reason}`);
     const serving = this.#versions.filter(({ state }) => state === 'ready').map(({ version }) => version);
     const rest = serving.length === 0 ? '' : `; serving: version ${serving.join(', ')}`;
     return new ShoalError('LOAD_FAILED', `model '${this.name}' was not loaded: ${reasons.join('; ')}${rest}`);

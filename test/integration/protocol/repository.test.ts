@@ -153,6 +153,21 @@ describe('load and unload', () => {
     assert.deepEqual(await index(server), []);
   });
 
+  it('says once what fails several versions', async (t) => {
+    const server = await startServer(t, { add2: { 1: add2(), 2: add2(), 3: broken() } }, EXPLICIT);
+    const text = expectError(
+      await load(server, 'add2', { parameters: { config: '{"max_batch_size":"many"}' } }),
+      'LOAD_FAILED',
+    );
+    assert.match(text, /^model 'add2' was not loaded: version 1, 2, 3: the configuration given: [^;]*$/);
+    expectError(
+      await load(server, 'add2'),
+      'LOAD_FAILED',
+      /^model 'add2' was not loaded: version 3: .*; serving: version 1, 2$/,
+    );
+    parseReply(await server.infer('add2', ADD2));
+  });
+
   it('does not leave the models folder', async (t) => {
     const server = await startServer(t, { add2: add2() }, EXPLICIT);
     for (const name of ['..%2Fadd2', '..%2F..', 'add2%2F..%2Fadd2', 'a%00', '.hidden', 'add2.onnx']) {
