@@ -123,7 +123,13 @@ function pathOf({ url }: FastifyRequest): string {
 }
 
 /** Adds `GET /metrics` alone to an app of its own. */
-export function addMetricsOnly(app: FastifyInstance, parts: Pick<HttpParts, 'metrics' | 'logger'>): void {
+export function addMetricsOnly(app: FastifyInstance, parts: Pick<HttpParts, 'metrics' | 'logger' | 'clock'>): void {
+  const answers = new AnswerLog(parts);
+  app.addHook('onClose', async () => answers.close());
+  app.addHook('onRequest', (request, reply, done) => {
+    if (answers.isOn) answers.watch(request, reply, parts.clock.now());
+    done();
+  });
   app.setErrorHandler((thrown, request, reply) => handleError(thrown, request, reply, parts.logger));
   addUnknownPaths(app);
   const routes = new Routes(app);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { deflateSync, gzipSync } from 'node:zlib';
 import { BUSY_LABELS, numbers, startBusyServer } from '../../support/busy.ts';
 import { add2, broken, pairwise, reduceMeanBatch, stateModel } from '../../support/models.ts';
 import { encodeModel, node, tensor } from '../../support/onnx-builder.ts';
@@ -303,6 +304,30 @@ describe('version 1', () => {
     assert.deepEqual(JSON.parse(await done), { predictions: values });
     const rows = values.map((x) => ({ x }));
     assert.deepEqual(JSON.parse(await predict('ident_FP32', { instances: rows })), { predictions: values });
+  });
+
+  it('a compressed body is expanded, and the reply is plain whatever the client would take', async () => {
+    const body = JSON.stringify({ instances: [ROW] });
+    for (const [coding, bytes] of [
+      ['gzip', gzipSync(body)],
+      ['deflate', deflateSync(body)],
+    ] as const) {
+      const headers = { 'content-encoding': coding, 'accept-encoding': coding };
+      const answer = await running().send('POST', '/v1/models/add2:predict', bytes, headers);
+      assert.deepEqual(parseJson(answer, 200), { predictions: [{ sum: [2, 3, 4, 5], diff: [0, 1, 2, 3] }] });
+      assert.equal(answer.headers['content-encoding'], undefined);
+    }
+    const brotli = await running().send('POST', '/v1/models/add2:predict', body, { 'content-encoding': 'br' });
+    expectError(brotli, 'UNSUPPORTED_ENCODING');
+  });
+
+  it('many callers at once get their own rows', async () => {
+    const answers = await Promise.all(
+      Array.from({ length: 64 }, (_, i) => predict('add2', { instances: [{ a: [i, 0, 0, 0], b: [0, 0, 0, i] }] })),
+    );
+    for (const [i, answer] of answers.entries()) {
+      assert.deepEqual(JSON.parse(answer).predictions, [{ sum: [i, 0, 0, i], diff: [i, 0, 0, 0 - i] }]);
+    }
   });
 
   it('a large text in base64 is exact', async () => {
