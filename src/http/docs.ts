@@ -47,11 +47,22 @@ addEventListener('DOMContentLoaded', async () => {
 });
 `;
 
+/** Answers besides the first take little room; on phones a section's text stands below its name. */
 const STYLE = `:root { color-scheme: light; }
 body { margin: 0; font: 16px/1.5 system-ui, sans-serif; }
 header { max-width: 1460px; margin: 0 auto; padding: 1rem 20px 0; box-sizing: border-box; }
 .swagger-ui .info { margin: 1rem 0; }
 .swagger-ui .scheme-container { display: none; }
+.swagger-ui .responses-inner .response:not([data-code="200"]) :is(.response-controls, .model-example > .tab, .headers-wrapper) { display: none; }
+.swagger-ui .responses-inner .response:not([data-code="200"]) .response-col_description p { margin: 0; }
+.swagger-ui .responses-inner .response-col_links { display: none; }
+.swagger-ui .parameters-col_name { width: 20em; }
+@media (max-width: 40rem) {
+  .swagger-ui .opblock-tag { flex-wrap: wrap; font-size: 20px; }
+  .swagger-ui .opblock-tag small { flex: 1 1 100%; order: 1; padding: 0; }
+  .swagger-ui .opblock-tag > div { flex: 1; }
+  .swagger-ui .parameters-col_name { width: auto; }
+}
 `;
 
 /** `/docs`: the OpenAPI document as a page, on which requests can be tried. */

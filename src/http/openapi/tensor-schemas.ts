@@ -118,7 +118,8 @@ function shapeSchema(dims: readonly Dim[], description?: string): Json {
   );
   const items = sizes.length === 0 ? {} : { prefixItems: sizes };
   const text = description === undefined ? {} : { description };
-  return { type: 'array', ...items, minItems: dims.length, maxItems: dims.length, ...text };
+  const examples = [dims.map(({ least, most }) => (least === most ? least : 1))];
+  return { type: 'array', ...items, minItems: dims.length, maxItems: dims.length, ...text, examples };
 }
 
 /** Row-major: flat, or nested as the shape is. */

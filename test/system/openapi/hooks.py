@@ -56,13 +56,13 @@ def before_call(context, case, kwargs):
         return
     if case.media_type == "application/octet-stream":
         # The document says of such a body only that it has bytes.
-        if is_positive(case, ParameterLocation.BODY):
+        if is_right(case):
             case.body, length = binary_body(inputs, case.body)
             set_header_length(case, length)
         return
     # The whole body is JSON: there is no length to be said.
     set_header_length(case, None)
-    if is_positive(case, ParameterLocation.BODY):
+    if is_right(case):
         if case.operation.path.endswith(":predict"):
             fit_predict(case.body, inputs)
         else:
@@ -72,6 +72,11 @@ def before_call(context, case, kwargs):
 def is_positive(case, location):
     component = None if case.meta is None else case.meta.components.get(location)
     return component is None or component.mode == GenerationMode.POSITIVE
+
+
+def is_right(case):
+    is_meant_so = case.meta is None or case.meta.generation.mode == GenerationMode.POSITIVE
+    return is_meant_so and is_positive(case, ParameterLocation.BODY)
 
 
 def set_header_length(case, length):
