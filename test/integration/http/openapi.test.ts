@@ -275,6 +275,20 @@ describe('the OpenAPI document of a server whose models change', () => {
     assert.deepEqual(await getDocument(server), late);
   });
 
+  it('follows what is loaded and unloaded', async (t) => {
+    const models = { one: ident('FP32'), two: ident('INT8') };
+    const server = await startServer(t, models, { modelControlMode: 'explicit', loadModel: ['one'] });
+    const names = async (): Promise<string[]> => {
+      const { paths } = await getDocument(server);
+      return ['one', 'two'].filter((name) => paths[`/v2/models/${name}/infer`] !== undefined);
+    };
+    assert.deepEqual(await names(), ['one']);
+    parseJson(await server.send('POST', '/v2/repository/models/two/load'), 200);
+    assert.deepEqual(await names(), ['one', 'two']);
+    parseJson(await server.send('POST', '/v2/repository/models/one/unload'), 200);
+    assert.deepEqual(await names(), ['two']);
+  });
+
   it('is valid without any model', async (t) => {
     const server = await startServer(t, {});
     await validate(await getDocument(server));
