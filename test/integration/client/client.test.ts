@@ -70,14 +70,16 @@ describe('the client and a server', () => {
     assert.deepEqual(scalar.outputs['y'], { datatype: 'FP32', shape: [], data: Float32Array.of(3) });
   });
 
-  it('takes Float16Arrays where there are some', async (t) => {
-    const Half = (globalThis as { Float16Array?: { from(values: number[]): InputTensor['data'] } }).Float16Array;
-    if (Half === undefined) return t.skip('this Node.js has no Float16Array');
-    const { outputs } = await client.infer('ident_FP16', {
-      x: { data: Half.from([1.5, -2]), shape: [1, 2] } as InputTensor,
+  const Half = (globalThis as { Float16Array?: { from(values: number[]): InputTensor['data'] } }).Float16Array;
+  // Node.js 20 has none.
+  if (Half !== undefined) {
+    it('takes Float16Arrays', async () => {
+      const { outputs } = await client.infer('ident_FP16', {
+        x: { data: Half.from([1.5, -2]), shape: [1, 2] } as InputTensor,
+      });
+      assert.deepEqual(fromHalf(outputs['y']!.data as Uint16Array), Float32Array.of(1.5, -2));
     });
-    assert.deepEqual(fromHalf(outputs['y']!.data as Uint16Array), Float32Array.of(1.5, -2));
-  });
+  }
 
   it('carries bytes that are no text, and gives them back as they are when asked', async () => {
     const raw = [Uint8Array.of(0xff, 0xfe), 'ü', new Uint8Array(0)];
