@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { FastifyPluginCallback } from 'fastify';
-import { byteBudget } from './batching/batcher.ts';
+import { byteBudget } from './batching/byte-budget.ts';
 import { CoreTokens } from './batching/core-tokens.ts';
 import type { BatchInfo, Reply, Stamps } from './batching/request.ts';
 import { type Clock, systemClock } from './clock.ts';

@@ -1,11 +1,12 @@
-import type { Clock, Timer } from '../clock.ts';
-import { type ErrorCode, invalid, ShoalError, toShoalError } from '../errors.ts';
+import type { Clock } from '../clock.ts';
+import { type ErrorCode, ShoalError, toShoalError } from '../errors.ts';
 import type { Signature } from '../tensor/signature.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import { Admission, expired, type QueueLimits, type QueueState } from './admission.ts';
 import { AnswerOrder } from './answer-order.ts';
 import { Batch, RowsMismatch } from './batch.ts';
 import type { CoreTokens, TokenUser } from './core-tokens.ts';
-import type { CostEstimate } from './cost.ts';
+import { EarliestTimer } from './earliest-timer.ts';
 import { Lane } from './lane.ts';
 import { LevelTally } from './level-tally.ts';
 import { PoisonList } from './poison.ts';
@@ -35,19 +36,6 @@ export interface Runner {
   run(batch: Batch): Promise<RunResult>;
 }
 
-/** Bytes that all batchers of a server hold for waiting and running requests. */
-export interface ByteBudget {
-  heldBytes: number;
-  readonly limitBytes: number;
-  /** Where callers wait for room; see {@link Batcher.submitWhenRoom}. */
-  readonly waiting: Set<WaitingRoom>;
-}
-
-/** A budget of which nothing is held. */
-export function byteBudget(limitBytes: number): ByteBudget {
-  return { heldBytes: 0, limitBytes, waiting: new Set() };
-}
-
 /** What a batcher reports. Calls must not throw. */
 export interface BatcherEvents {
   /** A run has ended, well or not; its runner was busy from `startMs` to `endMs`. `result` is undefined when it failed. */
@@ -60,29 +48,17 @@ export interface BatcherEvents {
   unbatchable(reason: string): void;
 }
 
-export interface BatcherOptions {
-  /** What messages call the model. */
-  readonly name: string;
+export interface BatcherOptions extends QueueLimits {
   readonly signature: Signature;
   /** Whether requests share runs, where the signature allows it. */
   readonly shares: boolean;
   readonly maxBatchRows: number;
-  readonly maxQueueRows: number;
-  /** The most requests that wait; infinite unless the model's configuration says otherwise. */
-  readonly maxQueueRequests: number;
-  /**
-   * For a model with levels of priority, the most requests of a level that wait; undefined for one without, whose
-   * requests all have level 0.
-   */
-  readonly maxLevelRequests: ((level: number) => number) | undefined;
   /** See {@link PolicyState.preferredRows}. */
   readonly preferredRows: readonly number[];
   readonly windowMs: number;
   /** Whether answers come in the order in which their requests were accepted. */
   readonly preservesOrder: boolean;
-  readonly budget: ByteBudget;
   readonly tokens: CoreTokens;
-  readonly cost: CostEstimate;
   readonly clock: Clock;
   readonly events: BatcherEvents;
 }
@@ -93,14 +69,11 @@ interface Slot {
   idleSinceMs: number;
 }
 
-/** Longest and shortest `Retry-After`, in seconds. */
-const RETRY_AFTER = { least: 1, most: 60 } as const;
-
 /**
  * The micro-batching queue of one model version. It owns every request from {@link Batcher.submit} until the request
  * is settled, which happens exactly once whatever fails: answered with its own rows, or rejected.
  */
-export class Batcher implements TokenUser {
+export class Batcher implements TokenUser, QueueState {
   spentMs = 0;
   /** Rows that wait. */
   queuedRows = 0;
@@ -115,23 +88,30 @@ export class Batcher implements TokenUser {
   readonly #rejoin: Rejoin = new Rejoin();
   readonly #order: AnswerOrder | undefined;
   readonly #room: WaitingRoom;
-  readonly #levels: LevelTally | undefined;
+  readonly #admission: Admission;
+  /** See {@link QueueState.levels}. */
+  readonly levels: LevelTally | undefined;
   #collecting = false;
   #signature: Signature;
   #closed: ShoalError | undefined;
   #drained: (() => void)[] = [];
   /** What the policy last said, valid until anything changes. */
   #next: { readonly slot: Slot; readonly decision: Decision; readonly lanes: readonly Lane[] } | undefined;
-  #deadline: { readonly atMs: number; readonly timer: Timer } | undefined;
-  #window: { readonly atMs: number; readonly timer: Timer } | undefined;
+  /** At the earliest of all deadlines; it then looks at everyone. */
+  readonly #deadline: EarliestTimer;
+  /** At the end of the earliest batch window. */
+  readonly #window: EarliestTimer;
 
   constructor(options: BatcherOptions) {
     this.#options = options;
     this.#clock = options.clock;
     this.#signature = options.signature;
-    this.#levels = options.maxLevelRequests === undefined ? undefined : new LevelTally();
+    this.levels = options.maxLevelRequests === undefined ? undefined : new LevelTally();
     this.#order = options.preservesOrder ? new AnswerOrder() : undefined;
     this.#room = new WaitingRoom(options.budget.waiting);
+    this.#admission = new Admission(options);
+    this.#deadline = new EarliestTimer(options.clock, () => this.#expire());
+    this.#window = new EarliestTimer(options.clock, () => this.#claimsLess());
   }
 
   /** The signature batches are formed by; not batched any more once the model has proven unbatchable. */
@@ -173,11 +153,11 @@ export class Batcher implements TokenUser {
     const request = new PendingRequest(submission, this.#signature.batched ? inputs.laneKey : '', nowMs);
     this.#lane(request.laneKey, request.priority).push(request);
     this.queuedRows += inputs.rows;
-    this.#levels?.count(request, 1);
+    this.levels?.count(request, 1);
     this.inflightRequests++;
     this.#options.budget.heldBytes += inputs.bytes;
     this.#order?.add(request);
-    this.#armDeadline(request.expiresMs);
+    this.#deadline.arm(request.expiresMs);
     this.#changed();
     if (this.#idleSlot() !== undefined) this.#options.tokens.request(this);
     return request;
@@ -198,7 +178,8 @@ export class Batcher implements TokenUser {
     const left = (): ShoalError =>
       late.signal.aborted ? expired(this.#options.name) : new ShoalError('CANCELLED', 'the caller left');
     try {
-      const fits = (): boolean => this.#closed !== undefined || this.#fullness(submission) === undefined;
+      const fits = (): boolean =>
+        this.#closed !== undefined || this.#admission.fullness(submission, this) === undefined;
       return await this.#room.enter(fits, () => this.submit(submission), ended, left);
     } finally {
       timer?.cancel();
@@ -242,8 +223,8 @@ export class Batcher implements TokenUser {
     this.#closed = error;
     this.#room.admit();
     for (const request of this.#unsettled()) this.#giveUp(request, error);
-    this.#deadline?.timer.cancel();
-    this.#window?.timer.cancel();
+    this.#deadline.cancel();
+    this.#window.cancel();
   }
 
   /** See {@link TokenUser.tokensWanted}. */
@@ -251,7 +232,7 @@ export class Batcher implements TokenUser {
     const next = this.#decide();
     if (next === undefined) return 0;
     if (next.decision.kind === 'run') return Math.min(next.slot.runner.threads, this.#options.tokens.total);
-    if (next.decision.kind === 'wait') this.#armWindow(next.decision.untilMs);
+    if (next.decision.kind === 'wait') this.#window.arm(next.decision.untilMs);
     return 0;
   }
 
@@ -267,7 +248,7 @@ export class Batcher implements TokenUser {
     const nowMs = this.#clock.now();
     for (const member of members) {
       member.stamps.dispatchedMs = nowMs;
-      this.#levels?.count(member, -1);
+      this.levels?.count(member, -1);
     }
     this.queuedRows -= batch.rows;
     slot.busy = true;
@@ -281,58 +262,16 @@ export class Batcher implements TokenUser {
   }
 
   #refusal(submission: Submission): ShoalError | undefined {
-    const { inputs, priority, queueDeadlineMs, deadlineMs } = submission;
-    const { name, maxQueueRows, budget, cost } = this.#options;
     if (this.#closed !== undefined) return this.#closed;
+    const { queueDeadlineMs, deadlineMs, inputs } = submission;
     const leftMs = Math.min(queueDeadlineMs, deadlineMs) - this.#clock.now();
-    if (leftMs <= 0) return expired(name);
-    if (inputs.rows > maxQueueRows || inputs.bytes > budget.limitBytes) {
-      const text = `the request has ${inputs.rows} rows and ${inputs.bytes} bytes, the queue takes at most ${maxQueueRows} rows and ${budget.limitBytes} bytes`;
-      return invalid(text);
-    }
-    const fullness = this.#fullness(submission);
-    if (fullness !== undefined) {
-      return new ShoalError('QUEUE_FULL', fullness, { retryAfterSeconds: this.#retryAfterSeconds() });
-    }
-    // At the best cost per row ever seen; who cannot make it even so is told at once, not after the wait.
-    const rowsBefore = this.#levels === undefined ? this.queuedRows : this.#levels.rowsBefore(priority);
-    const waitMs = (rowsBefore * cost.leastMsPerRow()) / Math.max(1, this.#slots.length);
-    if (waitMs > leftMs) {
-      const text = `model '${name}' needs at least ${Math.ceil(waitMs)} ms for what waits, the request has ${Math.ceil(leftMs)} ms left`;
-      return new ShoalError('DEADLINE_UNREACHABLE', text, { retryAfterSeconds: this.#retryAfterSeconds() });
-    }
-    if (this.#poison.has(inputs)) {
-      return new ShoalError(
-        'EXECUTOR_LOST',
-        `these inputs have ended the executor of model '${name}' twice; they are refused`,
-      );
-    }
-    return undefined;
-  }
-
-  /** Why there is no room for a request; undefined when there is, or when it is too large to be queued at all. */
-  #fullness({ inputs: { rows, bytes }, priority }: Submission): string | undefined {
-    const { name, maxQueueRows, maxQueueRequests, maxLevelRequests, budget } = this.#options;
-    if (rows > maxQueueRows || bytes > budget.limitBytes) return undefined;
-    if (this.queuedRows + rows > maxQueueRows) {
-      return `the queue of model '${name}' is full: ${this.queuedRows} rows wait, ${maxQueueRows} may`;
-    }
-    if (maxQueueRequests < Number.POSITIVE_INFINITY && this.queuedRequests >= maxQueueRequests) {
-      return `the queue of model '${name}' is full: ${maxQueueRequests} requests may wait`;
-    }
-    if (maxLevelRequests !== undefined && this.#levels!.requests(priority) >= maxLevelRequests(priority)) {
-      return `the queue of model '${name}' for priority ${priority} is full: ${maxLevelRequests(priority)} requests may wait`;
-    }
-    if (budget.heldBytes + bytes > budget.limitBytes) {
-      return `the server's queues are full: requests hold ${budget.heldBytes} bytes, ${budget.limitBytes} may be held`;
-    }
-    return undefined;
-  }
-
-  /** When about half of what waits will have been run. */
-  #retryAfterSeconds(): number {
-    const drainMs = (this.queuedRows * this.#options.cost.leastMsPerRow()) / Math.max(1, this.#slots.length);
-    return Math.min(RETRY_AFTER.most, Math.max(RETRY_AFTER.least, Math.ceil(drainMs / 2000)));
+    const refusal = this.#admission.refusal(submission, this, leftMs);
+    if (refusal !== undefined || !this.#poison.has(inputs)) return refusal;
+    const { name } = this.#options;
+    return new ShoalError(
+      'EXECUTOR_LOST',
+      `these inputs have ended the executor of model '${name}' twice; they are refused`,
+    );
   }
 
   #ended(
@@ -451,7 +390,7 @@ export class Batcher implements TokenUser {
     this.#lane(batch.laneKey, group[0]!.priority).retry(group);
     for (const request of group) {
       this.queuedRows += request.inputs.rows;
-      this.#levels?.count(request, 1);
+      this.levels?.count(request, 1);
     }
   }
 
@@ -461,7 +400,7 @@ export class Batcher implements TokenUser {
     if (!request.reject(error, this.#clock.now())) return;
     if (waits) {
       this.queuedRows -= request.inputs.rows;
-      this.#levels?.count(request, -1);
+      this.levels?.count(request, -1);
       const lane = this.#lanes.get(request.laneKey)!;
       lane.dropped(request);
       if (lane.requests === 0) this.#lanes.delete(lane.key);
@@ -521,29 +460,6 @@ export class Batcher implements TokenUser {
     return this.#slots.find((slot) => !slot.busy);
   }
 
-  #armWindow(atMs: number): void {
-    if (this.#window !== undefined && this.#window.atMs <= atMs) return;
-    this.#window?.timer.cancel();
-    const timer = this.#clock.setTimer(atMs - this.#clock.now(), () => {
-      this.#window = undefined;
-      this.#changed();
-      this.#options.tokens.request(this);
-    });
-    this.#window = { atMs, timer };
-  }
-
-  /** One timer for all deadlines: it stands at the earliest, and then looks at everyone. */
-  #armDeadline(atMs: number): void {
-    if (!Number.isFinite(atMs) || (this.#deadline !== undefined && this.#deadline.atMs <= atMs)) return;
-    this.#deadline?.timer.cancel();
-    // Timers round down to whole milliseconds.
-    const timer = this.#clock.setTimer(Math.ceil(atMs - this.#clock.now()), () => {
-      this.#deadline = undefined;
-      this.#expire();
-    });
-    this.#deadline = { atMs, timer };
-  }
-
   #expire(): void {
     const nowMs = this.#clock.now();
     let earliest = Number.POSITIVE_INFINITY;
@@ -551,16 +467,16 @@ export class Batcher implements TokenUser {
       if (request.expiresMs <= nowMs) this.#giveUp(request, expired(this.#options.name));
       else earliest = Math.min(earliest, request.expiresMs);
     }
-    this.#armDeadline(earliest);
+    this.#deadline.arm(earliest);
   }
 
   #unsettled(): PendingRequest[] {
     const all: PendingRequest[] = [];
-    for (const lane of this.#lanes.values()) all.push(...lane.waiting());
+    for (const lane of this.#lanes.values()) for (const request of lane.waiting()) all.push(request);
     for (const batch of this.#running) {
       for (const member of batch.members) if (member.state === 'running') all.push(member);
     }
-    if (this.#order !== undefined) all.push(...this.#order.held());
+    for (const request of this.#order?.held() ?? []) all.push(request);
     return all;
   }
 
@@ -581,11 +497,4 @@ function viewOf(lane: Lane): LaneView {
 
 function withoutAxis<T extends { readonly batchAxis: number | null }>(spec: T): T {
   return { ...spec, batchAxis: null };
-}
-
-function expired(model: string): ShoalError {
-  return new ShoalError(
-    'DEADLINE_EXCEEDED',
-    `model '${model}' did not answer within the time the request has (its timeout, or the server's request timeout)`,
-  );
 }

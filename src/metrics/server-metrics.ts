@@ -1,5 +1,5 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
-import type { ByteBudget } from '../batching/batcher.ts';
+import type { ByteBudget } from '../batching/byte-budget.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
 import { addCounter, addGauge, addHistogram } from './collectors.ts';
 import { HotHistogram, SECONDS } from './histogram.ts';

@@ -1,4 +1,4 @@
-import { byteBudget } from '../batching/batcher.ts';
+import { byteBudget } from '../batching/byte-budget.ts';
 import { CoreTokens } from '../batching/core-tokens.ts';
 import { systemClock } from '../clock.ts';
 import type { Config } from '../config.ts';

@@ -1,4 +1,5 @@
-import { Batcher, type BatcherEvents, type BatcherOptions, type ByteBudget } from '../batching/batcher.ts';
+import { Batcher, type BatcherEvents, type BatcherOptions } from '../batching/batcher.ts';
+import type { ByteBudget } from '../batching/byte-budget.ts';
 import type { CoreTokens } from '../batching/core-tokens.ts';
 import { CostEstimate } from '../batching/cost.ts';
 import type { PendingRequest, Reply, Stamps, Submission } from '../batching/request.ts';

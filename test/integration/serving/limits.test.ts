@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { describe, it } from 'node:test';
-import { byteBudget } from '../../../src/batching/batcher.ts';
+import { byteBudget } from '../../../src/batching/byte-budget.ts';
 import { CoreTokens } from '../../../src/batching/core-tokens.ts';
 import { systemClock } from '../../../src/clock.ts';
 import { resolveConfig } from '../../../src/config.ts';

@@ -1,4 +1,5 @@
-import { Batcher, type BatcherOptions, byteBudget } from '../../../src/batching/batcher.ts';
+import { Batcher, type BatcherOptions } from '../../../src/batching/batcher.ts';
+import { byteBudget } from '../../../src/batching/byte-budget.ts';
 import { CoreTokens } from '../../../src/batching/core-tokens.ts';
 import { CostEstimate } from '../../../src/batching/cost.ts';
 import type { PendingRequest } from '../../../src/batching/request.ts';

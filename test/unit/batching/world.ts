@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { Batch } from '../../../src/batching/batch.ts';
-import { Batcher, type ByteBudget, byteBudget } from '../../../src/batching/batcher.ts';
+import { Batcher } from '../../../src/batching/batcher.ts';
+import { type ByteBudget, byteBudget } from '../../../src/batching/byte-budget.ts';
 import { CoreTokens } from '../../../src/batching/core-tokens.ts';
 import { CostEstimate } from '../../../src/batching/cost.ts';
 import type { PendingRequest, Reply } from '../../../src/batching/request.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
-import { byteBudget } from '../../../src/batching/batcher.ts';
+import { byteBudget } from '../../../src/batching/byte-budget.ts';
 import { ServerMetrics } from '../../../src/metrics/server-metrics.ts';
 import type { VersionMeters } from '../../../src/metrics/version-meters.ts';
 import type { ModelVersion } from '../../../src/serving/model-version.ts';
