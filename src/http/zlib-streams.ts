@@ -1,5 +1,5 @@
 import { createDeflate, createGzip, createUnzip, type Zlib } from 'node:zlib';
-import { invalid, ShoalError } from '../errors.ts';
+import { invalid, messageOf, ShoalError } from '../errors.ts';
 import { runSliced } from '../protocol/sliced.ts';
 import type { Coding } from './content-coding.ts';
 
@@ -23,7 +23,9 @@ export async function inflate(body: Buffer, limitBytes: number): Promise<Buffer>
   const chunkSize = Math.min(SLICE_BYTES, Math.max(LEAST_CHUNK_BYTES, 4 * body.length));
   const engine = createUnzip({ chunkSize });
   engine.end(body);
-  const { chunks, length } = await collect(engine, limitBytes);
+  const { chunks, length } = await collect(engine, limitBytes).catch((thrown) => {
+    throw isAboutData(thrown) ? invalid(`the compressed body cannot be expanded: ${messageOf(thrown)}`) : thrown;
+  });
   if (engine.bytesWritten !== body.length) {
     throw invalid(`the compressed body has ${body.length - engine.bytesWritten} bytes behind its end`);
   }
@@ -38,6 +40,13 @@ export async function deflate(body: Buffer, coding: Coding): Promise<Buffer> {
   engine.end();
   const { chunks, length } = await collect(engine, Number.POSITIVE_INFINITY);
   return runSliced(join(chunks, length));
+}
+
+/** zlib's codes for bytes that are no whole stream of one of the two formats. */
+const DATA_ERRORS: ReadonlySet<unknown> = new Set(['Z_DATA_ERROR', 'Z_BUF_ERROR', 'Z_NEED_DICT']);
+
+function isAboutData(thrown: unknown): boolean {
+  return thrown instanceof Error && 'code' in thrown && DATA_ERRORS.has(thrown.code);
 }
 
 function collect(
@@ -61,9 +70,7 @@ function collect(
         ),
       );
     });
-    engine.on('error', (error: Error) => {
-      reject(invalid(`the compressed body cannot be expanded as gzip or zlib's deflate: ${error.message}`));
-    });
+    engine.on('error', reject);
     engine.on('end', () => resolve({ chunks, length }));
   });
 }
