@@ -116,7 +116,7 @@ export class InferRequestReader {
   /** The request, once {@link advance} has said true. */
   finish(): InferCall {
     const inputs = new Map<string, Tensor>();
-    for (const draft of this.#drafts) inputs.set(draft.name!, draft.tensor!);
+    for (const draft of this.#drafts) inputs.set(draft.name, draft.tensor!);
     const { timeoutMs, priority } = this.#parameters;
     return {
       inputs,
@@ -275,7 +275,7 @@ export class InferRequestReader {
         const draft = this.#drafts.at(-1)!;
         draft.end = this.#wire.pos;
         draft.complete();
-        if (!this.#inputNames.add(draft.name!)) throw invalid(`${draft.what} stands in the request twice`);
+        if (!this.#inputNames.add(draft.name)) throw invalid(`${draft.what} stands in the request twice`);
         if (draft.contentsEnd > draft.contentsStart) this.#startContents(draft);
         else this.#leave();
         return;
@@ -374,7 +374,7 @@ export function* readInferRequest(reader: InferRequestReader): Generator<void, I
 /** An input of a request while it is read: its fields come in any order. */
 class InputDraft implements DataTarget {
   readonly #index: number;
-  name: string | undefined;
+  name = '';
   datatype: Datatype | undefined;
   readonly shape: number[] = [];
   count = 0;
@@ -391,7 +391,7 @@ class InputDraft implements DataTarget {
 
   /** What messages call the input. */
   get what(): string {
-    return this.name === undefined ? `inputs[${this.#index}]` : `input ${quoteName(this.name)}`;
+    return this.name === '' ? `inputs[${this.#index}]` : `input ${quoteName(this.name)}`;
   }
 
   /** @throws {ShoalError} INVALID_REQUEST for a datatype that cannot be carried. */
@@ -422,7 +422,7 @@ class InputDraft implements DataTarget {
 
   /** Checks that nothing is missing. @throws {ShoalError} INVALID_REQUEST that names what is. */
   complete(): void {
-    if (this.name === undefined || this.name === '') throw invalid(`${this.what} has no name`);
+    if (this.name === '') throw invalid(`${this.what} has no name`);
     if (this.datatype === undefined) throw invalid(`${this.what} has no datatype`);
     this.count = countElements(this);
   }
