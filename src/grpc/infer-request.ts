@@ -396,9 +396,10 @@ class InputDraft implements DataTarget {
 
   /** @throws {ShoalError} INVALID_REQUEST for a datatype that cannot be carried. */
   readDatatype(name: string): void {
+    if (name === '') return;
     if (!isDatatype(name)) {
       if (name === 'BF16') throw invalid(`${this.what} is BF16, which ONNX Runtime for Node cannot carry`);
-      throw this.#wrong('datatype', name === '' ? 'empty' : quoteName(name), `one of ${DATATYPE_NAMES.join(', ')}`);
+      throw this.#wrong('datatype', quoteName(name), `one of ${DATATYPE_NAMES.join(', ')}`);
     }
     this.datatype = name;
   }
