@@ -73,13 +73,11 @@ export class Health {
 
   #statusOf(service: string): ServingStatus {
     const { registry } = this.#parts;
-    const isReady = SERVER_NAMES.includes(service)
-      ? this.#parts.notReady() === undefined
-      : registry.names.includes(service)
-        ? registry.versions(service).some((version) => version.isReady)
-        : undefined;
-    if (isReady === undefined) return 'SERVICE_UNKNOWN';
-    return isReady ? 'SERVING' : 'NOT_SERVING';
+    if (SERVER_NAMES.includes(service)) return this.#parts.notReady() === undefined ? 'SERVING' : 'NOT_SERVING';
+    // One that was unloaded is known, and not serving.
+    const model = registry.find(service);
+    if (model === undefined) return 'SERVICE_UNKNOWN';
+    return model.versions.some((version) => version.isReady) ? 'SERVING' : 'NOT_SERVING';
   }
 
   #look(): void {

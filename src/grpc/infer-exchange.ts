@@ -20,6 +20,9 @@ export interface InferCaller {
   refused(error: ShoalError, exchange: InferExchange): void;
 }
 
+/** A client's own timer ends a call about when ours would; what ends within this time is taken to be late, not to have left. */
+const LATE_MS = 10;
+
 /** One inference request over gRPC, from its message to its reply; by callbacks, as over HTTP. */
 export class InferExchange {
   readonly #parts: GrpcParts;
@@ -82,7 +85,7 @@ export class InferExchange {
   #submit(call: InferCall): void {
     const model = this.#findModel();
     this.#call = call;
-    if (this.#hasLeft && !this.#isLate()) throw new ShoalError('CANCELLED', 'the caller left');
+    if (this.#hasLeft) throw new ShoalError('CANCELLED', 'the caller left');
     const { deadlineAtMs } = this.#caller;
     const leftMs = deadlineAtMs === Number.POSITIVE_INFINITY ? undefined : deadlineAtMs - Date.now();
     if (leftMs !== undefined && leftMs <= 0) {
@@ -108,7 +111,7 @@ export class InferExchange {
   }
 
   #isLate(): boolean {
-    return Date.now() >= this.#caller.deadlineAtMs;
+    return Date.now() >= this.#caller.deadlineAtMs - LATE_MS;
   }
 
   *#encode(answer: Reply): Generator<void, Buffer, void> {
