@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { describe, it } from 'node:test';
 import { type ClientReadableStream, status } from '@grpc/grpc-js';
+import { createServer as createShoal } from '../../../src/index.ts';
 import { BUSY_LABELS, startBusyServer } from '../../support/busy.ts';
 import { expectRefusal, GrpcClient, type GrpcReply, type Message } from '../../support/grpc.ts';
 import { ident } from '../../support/models.ts';
@@ -262,6 +263,8 @@ describe('--grpc-port', () => {
   it('fails like the other ports when it is taken', async (t) => {
     const running = await startServer(t, { ident: ident('FP32') }, { grpcPort: 0 });
     const port = Number(running.server.grpcAddress!.split(':')[1]);
-    await assert.rejects(startServer(t, { ident: ident('FP32') }, { grpcPort: port }), { code: 'EADDRINUSE', port });
+    const second = await createShoal({ models: running.folder, port: 0, grpcPort: port, logLevel: 'silent' });
+    await assert.rejects(second.listen(), { code: 'EADDRINUSE', port });
+    await second.close();
   });
 });
