@@ -46,18 +46,18 @@ export function inferenceMethods(parts: GrpcParts): Readonly<Record<string, Meth
     },
     RepositoryModelLoad: async (request) => {
       refuseRepository(request);
-      await control.load(String(request['model_name']), parametersOf(request));
+      await control.load(String(request['model_name']), valuesOf(request['parameters']));
       return {};
     },
     RepositoryModelUnload: async (request) => {
       refuseRepository(request);
-      await control.unload(String(request['model_name']), parametersOf(request));
+      await control.unload(String(request['model_name']), valuesOf(request['parameters']));
       return {};
     },
     LogSettings: (request) => {
-      logSettings.change(settingsOf(request));
-      const told = Object.entries(logSettings.read());
-      return { settings: Object.fromEntries(told.map(([name, value]) => [name, settingValue(value)])) };
+      logSettings.change(valuesOf(request['settings']));
+      const settings = Object.entries(logSettings.read()).map(([name, value]) => [name, { [memberOf(value)]: value }]);
+      return { settings: Object.fromEntries(settings) };
     },
   };
 }
@@ -82,23 +82,15 @@ function refuseRepository({ repository_name: name }: Readonly<Record<string, unk
   throw new ShoalError('UNIMPLEMENTED', `repository '${String(name)}' is not known: there is one, without a name`);
 }
 
-/** The `parameters` of a repository request, each as the value it has. */
-function parametersOf({ parameters }: Readonly<Record<string, unknown>>): ControlParameters {
-  const choices = parameters as Readonly<Record<string, Readonly<Record<string, unknown>>>>;
-  return Object.fromEntries(
-    Object.entries(choices).map(([name, choice]) => [name, choice[String(choice['parameter_choice'])]]),
-  );
-}
-
-/** The `settings` of a request, each as the value it has; one without a value is null, which leaves it as it is. */
-function settingsOf({ settings }: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const choices = settings as Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+/** The values of a map whose messages each have one member of a `parameter_choice`; null for those with none. */
+function valuesOf(map: unknown): ControlParameters {
+  const choices = map as Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   return Object.fromEntries(
     Object.entries(choices).map(([name, choice]) => [name, choice[String(choice['parameter_choice'])] ?? null]),
   );
 }
 
-function settingValue(value: boolean | number | string): object {
-  if (typeof value === 'boolean') return { bool_param: value };
-  return typeof value === 'number' ? { uint32_param: value } : { string_param: value };
+/** The member of a `SettingValue` that holds a value. */
+function memberOf(value: boolean | number | string): string {
+  return typeof value === 'boolean' ? 'bool_param' : typeof value === 'number' ? 'uint32_param' : 'string_param';
 }

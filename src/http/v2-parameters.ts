@@ -1,4 +1,5 @@
 import { invalid } from '../errors.ts';
+import { refuseReserved, refuseSharedMemory } from '../protocol/parameters.ts';
 import { quoteName } from '../tensor/json-text.ts';
 import type { JsonCursor } from './json-cursor.ts';
 import { skipScalar } from './json-skip-value.ts';
@@ -73,8 +74,7 @@ export function readRequestParameter(json: JsonCursor, into: RequestParameters):
   } else if (json.stringIs('headers') || json.stringIs('triton_enable_empty_final_response')) return false;
   else {
     const name = json.string();
-    if (name.startsWith('triton_'))
-      throw invalid(`parameter ${quoteName(name)} is reserved: names may not begin with triton_`);
+    refuseReserved(name);
     const c = json.peek('a value');
     if (c === 0x7b || c === 0x5b) {
       throw invalid(
@@ -92,7 +92,7 @@ export function readInputParameter(json: JsonCursor, into: InputParameters): boo
     into.binarySize = readCount(json, 'binary_data_size', into);
     return true;
   }
-  refuseSharedMemory(json, into);
+  refuseSharedMemory(json.string(), into);
   return false;
 }
 
@@ -106,7 +106,7 @@ export function readOutputParameter(json: JsonCursor, into: OutputParameters): b
     into.classes = readCount(json, 'classification', into) ?? 0;
     return true;
   }
-  refuseSharedMemory(json, into);
+  refuseSharedMemory(json.string(), into);
   return false;
 }
 
@@ -116,12 +116,6 @@ function isKey(json: JsonCursor, key: keyof typeof SEEN, into: Seen, where: Name
   if ((into.seen & SEEN[key]) !== 0) throw invalid(`${where.what} has ${key} twice`);
   into.seen |= SEEN[key];
   return true;
-}
-
-function refuseSharedMemory(json: JsonCursor, where: Named): void {
-  const name = json.string();
-  if (name.startsWith('shared_memory_'))
-    throw invalid(`${where.what} has ${quoteName(name)}: shared memory is not supported`);
 }
 
 function readFlag(json: JsonCursor, key: string, where: Named): boolean | undefined {

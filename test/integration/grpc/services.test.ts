@@ -100,6 +100,30 @@ describe('the repository methods', () => {
   });
 });
 
+describe('LogSettings', () => {
+  it('reads and changes what HTTP does', async (t) => {
+    const running = await startServer(t, { add2: add2() }, { grpcPort: 0 });
+    const client = clientOf(t, running);
+    const { settings } = await client.ok('LogSettings', { settings: { log_error: { bool_param: false } } });
+    const values = Object.entries(settings as Record<string, Message>).map(([name, choice]) => [
+      name,
+      choice[String(choice['parameter_choice'])],
+    ]);
+    const told = (await running.json('/v2/logging')) as Message;
+    assert.deepEqual(Object.fromEntries(values), told);
+    assert.equal(told['log_error'], false);
+    const set = (name: string, value: Message): ReturnType<GrpcClient['call']> =>
+      client.call('LogSettings', { settings: { [name]: value } });
+    expectRefusal(await set('log_file', { string_param: '/tmp/x' }), 'UNIMPLEMENTED', /^log_file is not implemented/);
+    expectRefusal(
+      await set('log_info', { uint32_param: 1 }),
+      'INVALID_REQUEST',
+      /^log_info is 1, expected true or false$/,
+    );
+    expectRefusal(await set('log_what', { uint32_param: 1 }), 'INVALID_REQUEST', /^there is no log setting 'log_what'/);
+  });
+});
+
 describe('reflection', () => {
   const server = useServer(() => ({ add2: add2() }), { grpcPort: 0 });
   const folder = path.join(REPOSITORY_ROOT, 'node_modules/@grpc/reflection/build/proto/grpc/reflection');
