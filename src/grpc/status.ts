@@ -34,7 +34,7 @@ export const ERROR_CODE_TRAILER = 'shoal-error-code';
 const PUSHBACK_TRAILER = 'grpc-retry-pushback-ms';
 
 // Trailers have to fit into what clients take as headers, percent-encoded.
-const MAX_DETAILS_LENGTH = 2000;
+const MAX_DETAILS_LENGTH = 800;
 
 /**
  * Anything thrown as what the caller is told: what is no {@link ShoalError} is logged, and the caller gets to know
