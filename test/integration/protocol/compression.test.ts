@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { brotliCompressSync, deflateRawSync, deflateSync, gunzipSync, gzipSync, inflateSync } from 'node:zlib';
+import { ident } from '../../support/models.ts';
 import { bytesOf } from '../../support/onnx-builder.ts';
 import {
   type Answer,
@@ -224,7 +225,7 @@ describe('compression', () => {
 
 describe('compression by other settings', () => {
   it('negotiated: lists count, with their weights', async (t) => {
-    const running = await startServer(t, fixtures(), { httpCompression: 'negotiate' });
+    const running = await startServer(t, { ident_FP32: ident('FP32') }, { httpCompression: 'negotiate' });
     for (const [accepted, coding] of [
       ['gzip, deflate, br', 'gzip'],
       ['deflate, gzip', 'deflate'],
@@ -240,7 +241,7 @@ describe('compression by other settings', () => {
   });
 
   it('off: replies are sent as they are, and requests may be compressed all the same', async (t) => {
-    const running = await startServer(t, fixtures(), { httpCompression: 'off' });
+    const running = await startServer(t, { ident_FP32: ident('FP32') }, { httpCompression: 'off' });
     const headers = { 'accept-encoding': 'gzip', 'content-encoding': 'gzip' };
     const answer = await running.send('POST', INFER, gzipSync(LARGE), headers);
     assert.equal(answer.headers['content-encoding'], undefined);
