@@ -10,15 +10,22 @@ import { binaryInput, input } from '../http/v2-bodies.ts';
 // A float whose nearest decimal of eight digits lies on the very edge of what reads back as it.
 const CLOSE_CALL = 125_380_304;
 
-/** Runs work to its end; how often it paused, and the longest time in milliseconds between two pauses. */
-function pauses(work: Generator<void, unknown, void>): { count: number; longestMs: number } {
-  let longestMs = 0;
-  for (let count = 0; ; count++) {
-    const start = performance.now();
-    const { done } = work.next();
-    longestMs = Math.max(longestMs, performance.now() - start);
-    if (done) return { count, longestMs };
-  }
+/**
+ * Runs work to its end, several times; how often it paused, and the longest time in milliseconds between two pauses, in
+ * the run where that was shortest: a busy machine stops a process now and then.
+ */
+function pauses(start: () => Generator<void, unknown, void>): { count: number; longestMs: number } {
+  const runs = Array.from({ length: 4 }, () => {
+    const work = start();
+    let longestMs = 0;
+    for (let count = 0; ; count++) {
+      const startMs = performance.now();
+      const { done } = work.next();
+      longestMs = Math.max(longestMs, performance.now() - startMs);
+      if (done) return { count, longestMs };
+    }
+  });
+  return runs.reduce((best, run) => (run.longestMs < best.longestMs ? run : best));
 }
 
 function body(...inputs: readonly unknown[]): Buffer {
@@ -132,11 +139,10 @@ describe('sliced work', () => {
       [Buffer.concat([manyText, ...many.map(() => element)]), String(manyText.length), 30],
     ];
     for (const [i, [bytes, header, least]] of cases.entries()) {
-      pauses(decodeInferRequest(bytes, header));
-      const { count, longestMs } = pauses(decodeInferRequest(bytes, header));
+      const { count, longestMs } = pauses(() => decodeInferRequest(bytes, header));
       assert.ok(count >= least, `case ${i}: ${count} pauses`);
       // About a millisecond on a quiet machine; generous for busy ones.
-      assert.ok(longestMs < 60, `case ${i}: ${longestMs} ms without a pause`);
+      assert.ok(longestMs < 50, `case ${i}: ${longestMs} ms without a pause`);
     }
   });
 
@@ -152,8 +158,7 @@ describe('sliced work', () => {
       [makeTensor('FP32', [5_000_000], new Float32Array(5_000_000)), true, 15],
     ];
     for (const [i, [tensor, binary, least]] of cases.entries()) {
-      pauses(reply(tensor, binary));
-      const { count, longestMs } = pauses(reply(tensor, binary));
+      const { count, longestMs } = pauses(() => reply(tensor, binary));
       assert.ok(count >= least, `case ${i}: ${count} pauses`);
       assert.ok(longestMs < 60, `case ${i}: ${longestMs} ms without a pause`);
     }
