@@ -26,7 +26,7 @@ export interface OutputParameters {
 const REQUEST = { what: 'the request' };
 
 /**
- * Takes in a parameter of a request (section 10 of the protocol digest); names without a meaning are passed over.
+ * Takes in a parameter of a request (Triton's `docs/protocol/extension_parameters.md`); names without a meaning are passed over.
  *
  * @throws {ShoalError} INVALID_REQUEST for a value of the wrong type and for reserved names.
  */

@@ -31,8 +31,8 @@ export function readContentEncoding(header: string | undefined): Coding | null |
 /**
  * The coding in which a reply is sent; undefined stands for as it is, which is always allowed.
  *
- * Some clients send a list with every request and undo the compression of no reply (section 12.2 of the protocol
- * digest), so that a list counts only where the operator says so.
+ * Some clients send a list with every request and do not undo the compression of every reply (`tritonclient.http.aio`),
+ * so that a list counts only where the operator says so.
  *
  * @param header the value of `Accept-Encoding`.
  * @param size of the reply's body, in bytes.

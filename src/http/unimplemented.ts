@@ -4,7 +4,7 @@ import type { Routes } from './routes.ts';
 
 type Left = readonly [methods: readonly ('GET' | 'POST')[], what: string, paths: readonly string[]];
 
-/** What clients of Triton and KServe may call and this server leaves out (sections 3 and 16 of the protocol digest). */
+/** What clients of Triton and KServe may call and this server leaves out. */
 const LEFT_OUT: readonly Left[] = [
   [['GET', 'POST'], 'tracing', ['/v2/trace/setting', '/v2/models/:model/trace/setting']],
   [

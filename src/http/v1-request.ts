@@ -20,7 +20,7 @@ export interface PredictCall {
 export const SIGNATURE_NAME = 'serving_default';
 
 /**
- * Reads the body of a predict request (KServe V1, TensorFlow Serving; section 18 of the protocol digest): `instances`
+ * Reads the body of a predict request (KServe V1, TensorFlow Serving, `api_rest.md`): `instances`
  * or `inputs`, whose datatypes are those of the signature and whose shapes come from the nesting. The text is read
  * twice, for the shapes and then for the values, and nothing is made of it but the tensors.
  *

@@ -53,7 +53,7 @@ const SEEN = {
 } as const;
 
 /**
- * Reads the value of the request parameter whose key the cursor read last (section 10 of the protocol digest).
+ * Reads the value of the request parameter whose key the cursor read last (Triton's `docs/protocol/extension_parameters.md`).
  * False when the value means nothing and is still to be skipped; it may have any form.
  *
  * @throws {ShoalError} INVALID_REQUEST for a value of the wrong type and for reserved names.

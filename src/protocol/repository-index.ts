@@ -24,7 +24,7 @@ const STATES: Readonly<Record<IndexEntry['state'], TritonState>> = {
 
 /**
  * The reply to a request for the repository index (triton-inference-server/server,
- * `docs/protocol/extension_model_repository.md`; section 13 of the protocol digest).
+ * `docs/protocol/extension_model_repository.md`).
  */
 export function repositoryIndex(entries: readonly IndexEntry[]): RepositoryIndexEntry[] {
   return entries.map(({ name, version, state, isReady, reason }) => {

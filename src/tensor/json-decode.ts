@@ -32,7 +32,7 @@ export function createReader(
 /**
  * Decodes a JSON array, flat or nested, straight from the bytes of the text into a tensor, in slices.
  *
- * Rules per datatype: section 8.3 of the protocol digest. FP32 is `Math.fround(Number(text))`, FP64 is `Number(text)`,
+ * FP32 is `Math.fround(Number(text))`, FP64 is `Number(text)`,
  * integers are exact to the digit, BYTES elements are UTF-8 without NUL.
  */
 export class JsonTensorDecoder {

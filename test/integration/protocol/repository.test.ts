@@ -176,6 +176,15 @@ describe('load and unload', () => {
     }
   });
 
+  it('case 83: refuses files within a load request, wherever they say that they belong', async (t) => {
+    const server = await startServer(t, { add2: add2() }, EXPLICIT);
+    for (const name of ['file:../x', 'file:1/model.onnx', 'file:/etc/passwd']) {
+      const body = { parameters: { config: '{}', [name]: 'AAAA' } };
+      expectError(await load(server, 'add2', body), 'UNIMPLEMENTED', /file:/);
+    }
+    assert.deepEqual(await indexLines(server), ['add2/undefined UNAVAILABLE not loaded']);
+  });
+
   it('refuses parameters it does not know and those it does not support', async (t) => {
     const server = await startServer(t, { add2: add2() }, EXPLICIT);
     const parameters = (value: unknown) => ({ parameters: value });
