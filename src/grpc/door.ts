@@ -34,6 +34,8 @@ export class GrpcDoor {
   readonly #sockets: Set<Socket> = new Set();
   readonly #streams: Set<InferStream> = new Set();
   readonly #health: Health;
+  /** Called when no connection is left. */
+  #whenEmpty: (() => void) | undefined;
 
   constructor(parts: GrpcParts) {
     this.#parts = parts;
@@ -91,8 +93,12 @@ export class GrpcDoor {
     let timer: { cancel(): void } | undefined;
     await new Promise<void>((resolve) => {
       timer = clock.setTimer(timeoutMs, resolve);
-      // Has clients know that no call beyond those seen so far will be answered.
-      this.#server.tryShutdown(() => resolve());
+      // Has clients know that no call beyond those seen so far will be answered, and ends each connection after its last
+      // one. `tryShutdown` would do the same, and on Node.js 24 not wait: closing a server closes its sessions there,
+      // which it then takes for ended ones.
+      this.#injector.drain(timeoutMs);
+      this.#whenEmpty = resolve;
+      this.#checkEmpty();
     });
     timer!.cancel();
     this.close();
@@ -107,7 +113,14 @@ export class GrpcDoor {
 
   #accept(socket: Socket): void {
     this.#sockets.add(socket);
-    socket.once('close', () => this.#sockets.delete(socket));
+    socket.once('close', () => {
+      this.#sockets.delete(socket);
+      this.#checkEmpty();
+    });
     this.#injector.injectConnection(socket);
+  }
+
+  #checkEmpty(): void {
+    if (this.#sockets.size === 0) this.#whenEmpty?.();
   }
 }

@@ -152,7 +152,10 @@ describe('reflection', () => {
       for (const method of ['ModelInfer', 'ModelStreamInfer', 'RepositoryModelLoad', 'ModelConfig']) {
         assert.ok(bytes.includes(method), method);
       }
+      // Ended by the server, so that nothing is under way when it closes.
+      const ended = once(stream.resume(), 'end');
       stream.end();
+      await ended;
       client.close();
     });
   }

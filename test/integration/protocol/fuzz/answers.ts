@@ -40,7 +40,8 @@ export async function attemptFraming(port: number, { pieces }: FramingInput): Pr
   socket.on('data', (chunk: Buffer) => chunks.push(chunk));
   // A reset is an end, too.
   socket.on('error', () => {});
-  const closed = once(socket, 'close');
+  // `once` of events would fail with the reset.
+  const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
   socket.setNoDelay(true);
   for (const piece of pieces) {
     if (!socket.writable) break;
