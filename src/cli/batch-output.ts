@@ -68,7 +68,7 @@ export class BatchOutput {
   }
 }
 
-/** Counts whole lines, cuts off half a line at the end, and checks that the last one says that it is the last one. */
+/** Counts whole lines, checks that the file is an output as far as that, and cuts off half a line at its end. */
 async function wholeRows(file: FileHandle, path: string): Promise<number> {
   const { size } = await file.stat();
   const piece = Buffer.alloc(TAIL_BYTES);
@@ -83,19 +83,33 @@ async function wholeRows(file: FileHandle, path: string): Promise<number> {
     }
     at += bytesRead;
   }
+  const half = Buffer.alloc(Math.min(size - end, TAIL_BYTES));
+  await file.read(half, 0, half.length, end);
+  if (!isBeginning(half.toString('latin1'), rows)) throw foreign(path, rows);
+  if (rows > 0 && !(await endsWithRow(file, end, rows - 1))) throw foreign(path, rows);
+  // Only what is known to be ours is cut off.
   if (end < size) await file.truncate(end);
-  if (rows === 0) return 0;
+  return rows;
+}
+
+/** Whether half a line may be the beginning of this row's. */
+function isBeginning(text: string, row: number): boolean {
+  const wanted = `{"row":${row},`;
+  return text.startsWith(wanted) || wanted.startsWith(text);
+}
+
+function foreign(path: string, rows: number): OutputError {
+  const what = rows === 0 ? 'holds something else' : `does not end with row ${rows - 1} of an earlier run`;
+  return new OutputError(`${path} ${what}; give another file, or --overwrite`);
+}
+
+/** Whether the last whole line, which ends at `end`, is that of the row. */
+async function endsWithRow(file: FileHandle, end: number, row: number): Promise<boolean> {
   const start = Math.max(0, end - TAIL_BYTES);
   const tail = Buffer.alloc(end - start);
   await file.read(tail, 0, tail.length, start);
-  const lines = tail.toString('utf8').trimEnd().split('\n');
-  const last = /^\{"row":(\d+),/.exec(lines.at(-1)!);
+  const lines = tail.toString('latin1').trimEnd().split('\n');
   // A line longer than what was looked at has its beginning elsewhere.
-  if (last === null && lines.length === 1 && start > 0) return rows;
-  if (last === null || Number(last[1]) !== rows - 1) {
-    throw new OutputError(
-      `${path} does not end with row ${rows - 1} of an earlier run; give another file, or --overwrite`,
-    );
-  }
-  return rows;
+  if (lines.length === 1 && start > 0) return true;
+  return lines.at(-1)!.startsWith(`{"row":${row},`);
 }

@@ -130,9 +130,13 @@ describe('shoal batch', () => {
 
   it('refuses what it cannot do, and touches nothing', async () => {
     const other = write('other.txt', 'not an output\n');
+    const precious = write('precious.txt', 'without an end of line');
+    const half = write('half.txt', '{"row":0,"output":[1]}\nand something else');
     const input = write('one.ndjson', '[1]\n');
     const wrong: [string[], RegExp][] = [
       [['ints', input, '-o', other, '--models', models], /other\.txt does not end with row 0/],
+      [['ints', input, '-o', precious, '--models', models], /precious\.txt holds something else/],
+      [['ints', input, '-o', half, '--models', models], /half\.txt does not end with row 0/],
       [['ints', at('gone.csv'), '-o', 'x.out', '--models', models], /gone\.csv' cannot be read/],
       [['ints', input, '-o', at('no/such/folder'), '--models', models], /cannot be written/],
       [['ints', write('bad.ndjson', '[1]\n{\n'), '-o', 'bad.out', '--models', models], /bad\.ndjson:2 is not JSON/],
@@ -144,6 +148,8 @@ describe('shoal batch', () => {
       assert.match(stderr, text);
     }
     assert.equal(readFileSync(other, 'utf8'), 'not an output\n');
+    assert.equal(readFileSync(precious, 'utf8'), 'without an end of line');
+    assert.match(readFileSync(half, 'utf8'), /and something else$/);
     assert.deepEqual(lines('bad.out'), ['{"row":0,"output":[1]}']);
     const unknown = await batch('nobody', input, '-o', 'z.out', '--models', models);
     assert.equal(unknown.code, 2);
