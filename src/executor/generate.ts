@@ -1,3 +1,4 @@
+import { type Random, seededRandom } from '../random.ts';
 import { numberToHalf } from '../tensor/float16.ts';
 import { DATATYPES, elementCount, encodeStrings, type Tensor } from '../tensor/tensor.ts';
 import type { DeclaredTensor } from './session.ts';
@@ -23,17 +24,6 @@ export const RECIPES: readonly Recipe[] = [
   { size: 224, integers: 10 },
 ];
 
-/** A small generator of uniform numbers in [0, 1): mulberry32. */
-function seeded(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 /**
  * One made-up row of an input.
  *
@@ -50,7 +40,7 @@ export function generateRow(
 ): Tensor {
   const shape = input.dims.map((dim, i) => (i === batchAxis ? 1 : typeof dim === 'number' ? dim : recipe.size));
   const count = elementCount(shape);
-  const random = seeded(row * 7919 + 1);
+  const random = seededRandom(row * 7919 + 1);
   const { datatype } = input;
   if (datatype === 'BYTES') {
     const words = Array.from({ length: count }, () => generateWords(random));
@@ -115,7 +105,7 @@ export function stackRows(rows: readonly (readonly Tensor[])[], axes: readonly (
   });
 }
 
-function generateWords(random: () => number): string {
+function generateWords(random: Random): string {
   const length = 3 + Math.floor(random() * 40);
   let text = '';
   for (let i = 0; i < length; i++) text += random() < 0.2 ? ' ' : String.fromCharCode(97 + Math.floor(random() * 26));

@@ -40,8 +40,11 @@ export async function* prefetch<Item, Result>(
   const items = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
   const queue = new Deliveries<Result>(ordered);
   const room = new Gate();
-  signal?.addEventListener('abort', () => queue.fail(signal.reason), { signal: inner, once: true });
-  signal?.addEventListener('abort', () => room.open(), { once: true });
+  const stop = (): void => {
+    queue.fail(signal!.reason);
+    room.open();
+  };
+  signal?.addEventListener('abort', stop, { once: true });
 
   let working = 0;
   const pump = async (): Promise<void> => {
@@ -79,6 +82,7 @@ export async function* prefetch<Item, Result>(
       yield next.result;
     }
   } finally {
+    signal?.removeEventListener('abort', stop);
     ended.abort(new Error('nobody takes the results any more'));
     room.open();
     // A source that is being read cannot be closed before that read has ended.

@@ -1,6 +1,7 @@
 import type { LookupFunction } from 'node:net';
 import { Agent, type Dispatcher, request } from 'undici';
 import { invalid, messageOf, ShoalError } from '../errors.ts';
+import { unlessAborted } from '../unless-aborted.ts';
 import { isPrivateAddress, publicLookup } from './address-guard.ts';
 
 /** What may be fetched, and how much of it. */
@@ -74,7 +75,8 @@ export class RemoteFetcher {
     }
     shared.waiting++;
     try {
-      return await unlessAborted(shared.bytes, signal);
+      const left = (): ShoalError => new ShoalError('CANCELLED', 'the caller left', { cause: signal?.reason });
+      return await unlessAborted(shared.bytes, signal, left);
     } finally {
       shared.waiting--;
       if (shared.waiting === 0) {
@@ -194,20 +196,4 @@ function isHost(host: string, allowed: string): boolean {
 function quote(address: string): string {
   const text = address.length > 200 ? `${address.slice(0, 200)}…` : address;
   return JSON.stringify(text);
-}
-
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
-  const left = (): ShoalError => new ShoalError('CANCELLED', 'the caller left', { cause: signal.reason });
-  if (signal.aborted) throw left();
-  let stop: (() => void) | undefined;
-  try {
-    return await new Promise<T>((resolve, reject) => {
-      stop = () => reject(left());
-      signal.addEventListener('abort', stop);
-      promise.then(resolve, reject);
-    });
-  } finally {
-    signal.removeEventListener('abort', stop!);
-  }
 }

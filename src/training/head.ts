@@ -1,4 +1,4 @@
-import type { Random } from './random.ts';
+import type { Random } from '../random.ts';
 
 /** What stands between the hidden layer and the outputs. */
 export type Activation = 'relu' | 'tanh';

@@ -1,8 +1,9 @@
 import { invalid, ShoalError } from '../errors.ts';
+import { seededRandom, shuffle } from '../random.ts';
+import { unlessAborted } from '../unless-aborted.ts';
 import { backward, createHead, forward, type Head, type HeadShape, headOf, layersOf } from './head.ts';
 import { crossEntropy, type Loss, rightRows, squaredError } from './loss.ts';
 import { createOptimizer } from './optimizer.ts';
-import { seededRandom, shuffle } from './random.ts';
 import { type Checkpoint, type Examples, planOf, type TrainHeadOptions, type Turn } from './training-plan.ts';
 
 /** One step of a training. */
@@ -69,12 +70,11 @@ export async function* trainHead(options: TrainHeadOptions): AsyncGenerator<Trai
       if (resume !== undefined && step <= resume.step) continue;
       if (step > maxSteps) return head;
       const askedMs = performance.now();
-      const done = await turn();
+      const done = await takeTurn(turn, signal);
       const startMs = performance.now();
       waitMs += startMs - askedMs;
       let made: StepResult;
       try {
-        if (signal?.aborted) throw new ShoalError('CANCELLED', 'training was stopped', { cause: signal.reason });
         made = makeStep(head, gather(options, shape, rows), gradient, l2);
         if (!Number.isFinite(made.loss)) throw invalid(`the loss is ${made.loss} at step ${step}: try a smaller rate`);
         optimizer.step(parameters, gradient);
@@ -83,7 +83,10 @@ export async function* trainHead(options: TrainHeadOptions): AsyncGenerator<Trai
       }
       computeMs += performance.now() - startMs;
       const ended = step % stepsPerEpoch === 0;
-      const heldBack = ended && judged.length > 0 ? await judgeHead(head, options, judged, batchRows, turn) : undefined;
+      const heldBack =
+        ended && judged.length > 0
+          ? await judgeHead(head, options, judged, batchRows, () => takeTurn(turn, signal))
+          : undefined;
       if (heldBack !== undefined && heldBack.loss < (best?.loss ?? Number.POSITIVE_INFINITY)) {
         best = { loss: heldBack.loss, epoch, parameters: parameters.slice() };
       }
@@ -94,6 +97,18 @@ export async function* trainHead(options: TrainHeadOptions): AsyncGenerator<Trai
     if (best !== undefined && epoch - best.epoch >= patience) break;
   }
   return best !== undefined && Number.isFinite(patience) ? headOf(shape, best.parameters) : head;
+}
+
+/** Waits for a turn; one that comes when nobody waits for it any more is given back. */
+async function takeTurn(turn: Turn, signal: AbortSignal | undefined): Promise<() => void> {
+  const coming = turn();
+  const stopped = (): ShoalError => new ShoalError('CANCELLED', 'training was stopped', { cause: signal?.reason });
+  try {
+    return await unlessAborted(coming, signal, stopped);
+  } catch (thrown) {
+    coming.then((done) => done()).catch(() => {});
+    throw thrown;
+  }
 }
 
 const nextTurn: Turn = () => new Promise((resolve) => setImmediate(() => resolve(() => {})));

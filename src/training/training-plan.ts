@@ -1,7 +1,7 @@
 import { invalid } from '../errors.ts';
+import { seededRandom, shuffle } from '../random.ts';
 import type { Activation, HeadShape } from './head.ts';
 import type { OptimizerChoice } from './optimizer.ts';
-import { seededRandom, shuffle } from './random.ts';
 
 /** Rows to learn from. */
 export interface Examples {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { seededRandom } from '../../../src/random.ts';
 import { createHead, forward, type Head } from '../../../src/training/head.ts';
 import { baseWithHead, headModel } from '../../../src/training/head-model.ts';
 import { softmax } from '../../../src/training/loss.ts';
-import { seededRandom } from '../../../src/training/random.ts';
 import { mlp } from '../../support/models/mlp.ts';
 import { runModel } from '../../support/run-model.ts';
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { seededRandom } from '../../../src/random.ts';
 import {
   backward,
   createHead,
@@ -9,7 +10,6 @@ import {
   parameterCount,
 } from '../../../src/training/head.ts';
 import { crossEntropy, type Loss, softmax, squaredError } from '../../../src/training/loss.ts';
-import { seededRandom } from '../../../src/training/random.ts';
 
 const ROWS = 5;
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { seededRandom } from '../../../src/random.ts';
 import { forward, type Head } from '../../../src/training/head.ts';
-import { seededRandom } from '../../../src/training/random.ts';
 import { type TrainingStep, trainHead } from '../../../src/training/train-head.ts';
 import type { TrainHeadOptions } from '../../../src/training/training-plan.ts';
 
@@ -147,6 +147,22 @@ describe('training a head', () => {
     await training.next();
     controller.abort();
     await assert.rejects(training.next(), { code: 'CANCELLED' });
+  });
+
+  it('ends when told to, also while it waits for a turn, and gives that turn back', async () => {
+    const controller = new AbortController();
+    let give: ((done: () => void) => void) | undefined;
+    let given = 0;
+    const turn = () =>
+      new Promise<() => void>((resolve) => {
+        give = resolve;
+      });
+    const waiting = trainHead({ ...clouds(100), signal: controller.signal, turn }).next();
+    controller.abort();
+    await assert.rejects(waiting, { code: 'CANCELLED' });
+    give!(() => given++);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(given, 1);
   });
 
   it('makes no more steps than asked for', async () => {
