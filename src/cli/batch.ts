@@ -1,9 +1,9 @@
 import type { EventEmitter } from 'node:events';
 import { resolve } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { type Dispatcher, Pool } from 'undici';
+import { ShoalClientError } from '../client/errors.ts';
+import { Transport } from '../client/transport.ts';
 import type { Config } from '../config.ts';
-import { invalid, messageOf, ShoalError } from '../errors.ts';
+import { ShoalError } from '../errors.ts';
 import { prefetch } from '../loading/prefetch.ts';
 import { type LoadedRow, loadRows, type RowFormat } from '../loading/rows.ts';
 import { type BatchInput, instanceOf } from './batch-instance.ts';
@@ -37,10 +37,12 @@ export interface BatchParts {
   readonly showsProgress: boolean;
 }
 
-/** Answers after which a row is sent again: the server is busy or not there at the moment. */
-const BUSY: ReadonlySet<number> = new Set([429, 502, 503]);
-const MOST_ATTEMPTS = 8;
-const BACKOFF = { firstMs: 100, mostMs: 5000 } as const;
+/** Statuses that are about one row; the others may fare better. */
+const ROW_STATUSES: ReadonlySet<number | undefined> = new Set([400, 413, 422, 500, 504]);
+
+/** A server may be busy, or start again, for a while. */
+const RETRY = { attempts: 8, baseMs: 100, maxMs: 5000 } as const;
+const TIMEOUT_MS = 600_000;
 const PROGRESS_MS = 500;
 
 /**
@@ -71,7 +73,8 @@ export async function batch(job: BatchJob, config: Config, host: Host, parts: Ba
       host.err('\nshoal: stopped; the same command goes on from here\n');
       return EXIT.signal + (signalled === 'SIGINT' ? 2 : 15);
     }
-    if (!(error instanceof ShoalError || error instanceof OutputError)) throw error;
+    if (!(error instanceof ShoalError || error instanceof ShoalClientError || error instanceof OutputError))
+      throw error;
     host.err(`shoal: ${error.message}\n`);
     return EXIT.failed;
   } finally {
@@ -90,12 +93,11 @@ async function runRows(
   { showsProgress }: BatchParts,
 ): Promise<number> {
   const { model, version, concurrency } = job;
-  const pool = new Pool(new URL(base).origin, { connections: concurrency });
+  const transport = new Transport(base, { connections: concurrency, timeoutMs: TIMEOUT_MS, retry: RETRY });
   const name = `${encodeURIComponent(model)}${version === undefined ? '' : `/versions/${encodeURIComponent(version)}`}`;
-  const prefix = new URL(base).pathname.replace(/\/$/, '');
   try {
-    const inputs = await inputsOf(pool, `${prefix}/v2/models/${name}`, signal);
-    const target = `${prefix}/v1/models/${name}:predict`;
+    const inputs = await inputsOf(base, `/v2/models/${name}`, signal);
+    const path = `/v1/models/${name}:predict`;
     const start = performance.now();
     let [rows, failed, shownMs] = [0, 0, 0];
     if (output.done > 0) host.err(`shoal: ${job.output} has ${output.done} rows, going on after them\n`);
@@ -103,11 +105,12 @@ async function runRows(
     const source = loadRows(job.input, job.format === undefined ? options : { ...options, format: job.format });
     const answer = async (row: LoadedRow, ended: AbortSignal): Promise<{ line: string; ok: boolean }> => {
       try {
-        const result = await predict(pool, target, instanceOf(row, inputs), ended);
+        const result = await predict(transport, path, instanceOf(row, inputs), ended);
         return { line: `{"row":${row.index},"output":${result}}`, ok: true };
       } catch (error) {
-        if (!(error instanceof ShoalError) || error.code !== 'INVALID_REQUEST') throw error;
-        return { line: `{"row":${row.index},"error":${JSON.stringify(error.message)}}`, ok: false };
+        const text = aboutRow(error);
+        if (text === undefined) throw error;
+        return { line: `{"row":${row.index},"error":${JSON.stringify(text)}}`, ok: false };
       }
     };
     for await (const { line, ok } of prefetch(source, answer, { concurrency, signal })) {
@@ -123,7 +126,7 @@ async function runRows(
     host.err(`${showsProgress ? '\r' : ''}${summary(rows, failed, performance.now() - start)}\n`);
     return failed === 0 ? EXIT.ok : EXIT.failed;
   } finally {
-    await pool.destroy();
+    await transport.close();
   }
 }
 
@@ -132,54 +135,32 @@ function summary(rows: number, failed: number, ms: number): string {
   return `${rows.toLocaleString('en')} rows, ${rate.toLocaleString('en')}/s, ${failed} failed`;
 }
 
-async function inputsOf(pool: Pool, path: string, signal: AbortSignal): Promise<readonly BatchInput[]> {
-  // Once: an address that is wrong should be told at once.
-  const { statusCode, text } = await send(pool, { path, method: 'GET', signal }, 1);
-  if (statusCode !== 200) throw refusal(statusCode, text);
-  return (JSON.parse(text) as { readonly inputs: readonly BatchInput[] }).inputs;
+/** Asked for once: an address that is wrong should be told at once. */
+async function inputsOf(base: string, path: string, signal: AbortSignal): Promise<readonly BatchInput[]> {
+  const transport = new Transport(base, { retry: { attempts: 1 } });
+  try {
+    const { body } = await transport.send({ method: 'GET', path, repeatable: 'always', options: { signal } });
+    return (JSON.parse(body.toString()) as { readonly inputs: readonly BatchInput[] }).inputs;
+  } finally {
+    await transport.close();
+  }
 }
 
 /** The model's answer for one instance, as JSON text. */
-async function predict(pool: Pool, path: string, instance: string, signal: AbortSignal): Promise<string> {
-  const { statusCode, text } = await send(pool, { path, method: 'POST', body: `{"instances":[${instance}]}`, signal });
-  if (statusCode !== 200) throw refusal(statusCode, text);
+async function predict(transport: Transport, path: string, instance: string, signal: AbortSignal): Promise<string> {
+  const pieces = [Buffer.from(`{"instances":[${instance}]}`)];
+  const { body } = await transport.send({ method: 'POST', path, pieces, repeatable: 'always', options: { signal } });
+  const text = body.toString();
   // The text itself, so that numbers keep all of their digits.
   const exact = /^\{"predictions":\[(.*)\]\}$/s.exec(text)?.[1];
   return exact ?? JSON.stringify((JSON.parse(text) as { readonly predictions: readonly unknown[] }).predictions[0]);
 }
 
-function refusal(statusCode: number, text: string): ShoalError {
-  let message = text.slice(0, 500);
-  try {
-    message = String((JSON.parse(text) as { readonly error: unknown }).error);
-  } catch {
-    // Something that is no server of models has answered.
-  }
-  // About this row; the others may fare better.
-  if (statusCode === 500 || (statusCode >= 400 && statusCode < 500 && statusCode !== 404)) return invalid(message);
-  return new ShoalError('INFERENCE_FAILED', `the server answers with status ${statusCode}: ${message}`);
-}
-
-/** Sends a request, again while the server is busy or cannot be reached. */
-async function send(
-  pool: Pool,
-  options: Pick<Dispatcher.RequestOptions, 'path' | 'method' | 'body'> & { readonly signal: AbortSignal },
-  mostAttempts = MOST_ATTEMPTS,
-): Promise<{ readonly statusCode: number; readonly text: string }> {
-  for (let attempt = 1; ; attempt++) {
-    let waitMs = Math.min(BACKOFF.mostMs, BACKOFF.firstMs * 2 ** (attempt - 1)) * (0.5 + Math.random());
-    try {
-      const { statusCode, headers, body } = await pool.request(options);
-      const text = await body.text();
-      if (!BUSY.has(statusCode) || attempt === mostAttempts) return { statusCode, text };
-      const retryAfter = Number(headers['retry-after']);
-      if (retryAfter > 0) waitMs = Math.max(waitMs, retryAfter * 1000);
-    } catch (error) {
-      if (options.signal.aborted) throw options.signal.reason;
-      if (attempt === mostAttempts) {
-        throw new ShoalError('INFERENCE_FAILED', `the server cannot be reached: ${messageOf(error)}`, { cause: error });
-      }
-    }
-    await sleep(waitMs, undefined, { signal: options.signal });
-  }
+/** What is wrong with a row, in words; undefined when it is not the row that is wrong. */
+function aboutRow(error: unknown): string | undefined {
+  if (error instanceof ShoalError && error.code === 'INVALID_REQUEST') return error.message;
+  if (!(error instanceof ShoalClientError)) return undefined;
+  // A row that ends executors is refused with a status that stands for other things, too.
+  if (!ROW_STATUSES.has(error.status) && error.code !== 'EXECUTOR_LOST') return undefined;
+  return error.serverText ?? error.message;
 }

@@ -140,7 +140,7 @@ describe('shoal batch', () => {
       [['ints', at('gone.csv'), '-o', 'x.out', '--models', models], /gone\.csv' cannot be read/],
       [['ints', input, '-o', at('no/such/folder'), '--models', models], /cannot be written/],
       [['ints', write('bad.ndjson', '[1]\n{\n'), '-o', 'bad.out', '--models', models], /bad\.ndjson:2 is not JSON/],
-      [['ints', input, '-o', 'y.out', '--url', 'http://127.0.0.1:9'], /cannot be reached/],
+      [['ints', input, '-o', 'y.out', '--url', 'http://127.0.0.1:9'], /127\.0\.0\.1:9|ECONNREFUSED|connect/],
     ];
     for (const [args, text] of wrong) {
       const { code, stderr } = await batch(...args);
