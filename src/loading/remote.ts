@@ -50,9 +50,9 @@ export class RemoteFetcher {
     const lookup = test.allowPrivate === true ? test.lookup : publicLookup(test.lookup);
     this.#agent = new Agent({
       connections,
-      // A body that does not come counts, too: the whole has a time limit of its own.
-      bodyTimeout: timeoutMs,
-      headersTimeout: timeoutMs,
+      // The fetch as a whole has its own limit.
+      bodyTimeout: 0,
+      headersTimeout: 0,
       connect: { timeout: timeoutMs, ...(lookup && { lookup }), ...(test.ca !== undefined && { ca: test.ca }) },
     });
   }
