@@ -113,7 +113,7 @@ export async function createServer(
     service.startDraining();
     let leftMs = config.drainTimeoutMs;
     if (app.server.listening) {
-      await sleep(config.drainDelayMs);
+      if (config.drainDelayMs > 0) await sleep(config.drainDelayMs);
       service.closeConnections();
       const start = monotonicMs();
       await Promise.all([drainConnections(app, sockets, leftMs), grpc?.drain(leftMs)]);
