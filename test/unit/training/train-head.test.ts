@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
 import { seededRandom } from '../../../src/random.ts';
+import type { TrainingStep } from '../../../src/training/descent.ts';
 import { forward, type Head } from '../../../src/training/head.ts';
-import { type TrainingStep, trainHead } from '../../../src/training/train-head.ts';
+import { trainHead } from '../../../src/training/train-head.ts';
 import type { TrainHeadOptions } from '../../../src/training/training-plan.ts';
 
 async function train(options: TrainHeadOptions): Promise<{ readonly head: Head; readonly steps: TrainingStep[] }> {
@@ -139,6 +140,26 @@ describe('training a head', () => {
     assert.equal(ended, turns);
     assert.ok(steps.at(-1)!.waitMs >= 5, `${steps.at(-1)!.waitMs}`);
     assert.ok(steps.at(-1)!.computeMs > 0);
+  });
+
+  it('accounts for all of its time, judging included, and for none of its caller', async (t: TestContext) => {
+    let nowMs = 1000;
+    t.mock.method(performance, 'now', () => nowMs);
+    const turn = async (): Promise<() => void> => {
+      nowMs += 7;
+      return () => {
+        nowMs += 3;
+      };
+    };
+    const steps: TrainingStep[] = [];
+    for await (const step of trainHead({ ...clouds(100), batchRows: 20, heldBack: 0.4, epochs: 2, turn })) {
+      steps.push(step);
+      nowMs += 100;
+    }
+    const { waitMs, computeMs, switchMs } = steps.at(-1)!;
+    const turns = 2 * (3 + 2);
+    assert.deepEqual({ waitMs, computeMs, switchMs }, { waitMs: 7 * turns, computeMs: 3 * turns, switchMs: 0 });
+    assert.equal(steps[0]!.waitMs + steps[0]!.computeMs, 10);
   });
 
   it('ends when told to', async () => {
