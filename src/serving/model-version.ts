@@ -287,7 +287,7 @@ export class ModelVersion {
       const asked = settings.maxBatchSize || config.maxBatchSize;
       const byMemory = bytesPerRow > 0 ? (MEMORY_SHARE * this.#context.memoryBytes) / bytesPerRow : asked;
       this.#maxBatchSize = signature.batched ? Math.max(1, Math.min(asked, Math.floor(byMemory))) : 1;
-      for (const { rows, bytes, ms } of runs) this.#cost.observe(rows, bytes, ms);
+      this.#cost.assume(runs);
       this.#batcher = new Batcher({
         name: this.name,
         signature,

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { CostEstimate } from '../../../src/batching/cost.ts';
 import { Rejoin } from '../../../src/batching/rejoin.ts';
 
 /** The cost of a run that has so much to do whatever its size, and so much per row. */
@@ -35,18 +34,5 @@ describe('collecting answered callers', () => {
     const rejoin = new Rejoin();
     for (let i = 0; i < 20; i++) rejoin.observe(32, 32, 12);
     assert.equal(rejoin.decide({ ...memoryBound, waiting: 32, answered: 32 }), false);
-  });
-});
-
-describe('the expected cost', () => {
-  it('lies on the line through the two nearest sizes', () => {
-    const cost = new CostEstimate();
-    assert.equal(cost.expectedMs(4), undefined);
-    cost.observe(1, 1, 7);
-    assert.equal(cost.expectedMs(4), undefined);
-    cost.observe(8, 1, 14);
-    cost.observe(32, 1, 20);
-    assert.equal(cost.expectedMs(4), 10);
-    assert.equal(cost.expectedMs(64), 28);
   });
 });
