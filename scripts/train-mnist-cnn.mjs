@@ -3,8 +3,9 @@
 //   node scripts/train-mnist-cnn.mjs <output file> [epochs, default 16]
 //
 // image [batch, 1, 28, 28], ink from 0 to 1 → two times (5×5 convolution, ReLU, 2×2 maximum) with 8 and 16 channels
-// → dense 10 → softmax → probabilities [batch, 10]. Adam, batches of 32, each image moved by up to 2 pixels.
-// 8,000 digits are for training, the other 2,000 measure. Everything random comes from one seed.
+// → features [batch, 256], the second output → dense 10 → softmax → probabilities [batch, 10], the first.
+// Adam, batches of 32, each image moved by up to 2 pixels. 8,000 digits are for training, the other 2,000 measure;
+// which these are is written beside the model as held-out.json. Everything random comes from one seed.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -41,13 +42,15 @@ function shuffle(array, random) {
   return array;
 }
 
-/** All digits of the package: `{ image: Float32Array(784), label }`. */
+/** All digits of the package: `{ image: Float32Array(784), label, index }`; the index counts within the label's file. */
 function loadDigits() {
   const require = createRequire(import.meta.url);
   const digits = [];
   for (let label = 0; label < CLASSES; label++) {
     const data = Float32Array.from(require(`mnist/src/digits/${label}.json`).data);
-    for (let at = 0; at < data.length; at += PIXELS) digits.push({ image: data.subarray(at, at + PIXELS), label });
+    for (let at = 0; at < data.length; at += PIXELS) {
+      digits.push({ image: data.subarray(at, at + PIXELS), label, index: at / PIXELS });
+    }
   }
   return digits;
 }
@@ -246,7 +249,10 @@ class Network {
     const graph = new GraphWriter(
       'mnist_cnn',
       [{ name: 'image', type: FLOAT, shape: ['batch', 1, SIDE, SIDE] }],
-      [{ name: 'probabilities', type: FLOAT, shape: ['batch', CLASSES] }],
+      [
+        { name: 'probabilities', type: FLOAT, shape: ['batch', CLASSES] },
+        { name: 'features', type: FLOAT, shape: ['batch', this.second.output.length] },
+      ],
     );
     let x = 'image';
     for (const { channelsIn, channelsOut, weights, biases } of [this.first, this.second]) {
@@ -254,7 +260,7 @@ class Network {
       x = graph.add('Conv', [x, kernel, graph.floats(biases.values)], { kernel_shape: [KERNEL, KERNEL] });
       x = graph.add('MaxPool', [graph.add('Relu', [x])], { kernel_shape: [2, 2], strides: [2, 2] });
     }
-    x = graph.add('Flatten', [x], { axis: 1 });
+    x = graph.add('Flatten', [x], { axis: 1 }, { output: 'features' });
     const weights = graph.floats(this.last.weights.values, [CLASSES, this.last.inputGradient.length]);
     x = graph.add('Gemm', [x, weights, graph.floats(this.last.biases.values)], { transB: 1 });
     graph.add('Softmax', [x], { axis: 1 }, { output: 'probabilities' });
@@ -274,6 +280,14 @@ function trainEpoch(network, digits, rate, random) {
   }
 }
 
+/** The digits that were not trained on: for each label the places in the package's file of that label, in rising order. */
+function describeHeldOut(digits) {
+  const indices = Array.from({ length: CLASSES }, () => []);
+  for (const { label, index } of digits) indices[label].push(index);
+  for (const list of indices) list.sort((a, b) => a - b);
+  return { package: 'mnist', files: 'src/digits/<label>.json', seed: SEED, heldOut: indices };
+}
+
 const [file, epochs = '16'] = process.argv.slice(2);
 if (file === undefined || !/^[1-9]\d*$/.test(epochs)) {
   process.stderr.write('usage: node scripts/train-mnist-cnn.mjs <output file> [epochs]\n');
@@ -288,5 +302,7 @@ for (let epoch = 0; epoch < Number(epochs); epoch++) {
   const percent = (100 * network.accuracyOn(heldOut)).toFixed(2);
   process.stdout.write(`epoch ${epoch + 1}: ${percent} % of ${heldOut.length} held-out digits right\n`);
 }
-mkdirSync(path.dirname(path.resolve(file)), { recursive: true });
+const folder = path.dirname(path.resolve(file));
+mkdirSync(folder, { recursive: true });
 writeFileSync(file, network.encode());
+writeFileSync(path.join(folder, 'held-out.json'), `${JSON.stringify(describeHeldOut(heldOut))}\n`);
