@@ -14,6 +14,13 @@ export type { Signature, TensorSpec } from './tensor/signature.ts';
 export type { Datatype, Tensor } from './tensor/tensor.ts';
 export { makeTensor, readTensor } from './tensor/typed.ts';
 export { type Judgement, judgeHead, type TrainingStep } from './training/descent.ts';
+export {
+  collectFeatures,
+  type FeatureOptions,
+  type FeatureRows,
+  type FeatureServer,
+  type Features,
+} from './training/features.ts';
 export { type Activation, forward, type Head, type HeadShape, type Layer } from './training/head.ts';
 export { baseWithHead, type HeadModelOptions, headModel } from './training/head-model.ts';
 export type { OptimizerChoice } from './training/optimizer.ts';

@@ -22,6 +22,8 @@ export interface TokenUser {
  */
 export class CoreTokens {
   readonly total: number;
+  /** Batches started so far, those in the background left out. */
+  starts = 0;
   #free: number;
   readonly #clock: Clock;
   readonly #users: Set<TokenUser> = new Set();
@@ -72,7 +74,10 @@ export class CoreTokens {
         }
       }
       if (next === undefined || wanted > this.#free) return;
-      if (next.isBackground !== true) this.#floorMs = Math.max(this.#floorMs, next.spentMs);
+      if (next.isBackground !== true) {
+        this.starts++;
+        this.#floorMs = Math.max(this.#floorMs, next.spentMs);
+      }
       this.#free -= wanted;
       next.start(wanted);
     }

@@ -67,7 +67,7 @@ export async function* descend(
   source: GradientSource,
   account: TimeAccount,
 ): AsyncGenerator<TrainingStep, Head> {
-  const { shape, learned, judged, batchRows, epochs, maxSteps, l2 } = plan;
+  const { shape, learned, judged, batchRows, epochs, maxSteps, sliceRows, l2 } = plan;
   const { turn = nextTurn, signal, resume, patience = Number.POSITIVE_INFINITY } = options;
   const head =
     resume === undefined ? createHead(shape, seededRandom(plan.seed)) : headOf(shape, resume.parameters.slice());
@@ -111,7 +111,9 @@ export async function* descend(
       }
       const ended = step % stepsPerEpoch === 0;
       const heldBack =
-        ended && judged.length > 0 ? await judgeHead(head, options, judged, batchRows, takeTurn) : undefined;
+        ended && judged.length > 0
+          ? await judgeHead(head, options, judged, Math.min(batchRows, sliceRows), takeTurn)
+          : undefined;
       if (heldBack !== undefined && heldBack.loss < (best?.loss ?? Number.POSITIVE_INFINITY)) {
         best = { loss: heldBack.loss, epoch, parameters: parameters.slice() };
       }
@@ -133,7 +135,7 @@ export function stopped(signal: AbortSignal | undefined): ShoalError {
 }
 
 /** Waits for a turn; one that comes when nobody waits for it any more is given back. */
-async function unlessStopped(turn: Turn, signal: AbortSignal | undefined): Promise<() => void> {
+export async function unlessStopped(turn: Turn, signal: AbortSignal | undefined): Promise<() => void> {
   const coming = turn();
   try {
     return await unlessAborted(coming, signal, () => stopped(signal));
@@ -143,7 +145,8 @@ async function unlessStopped(turn: Turn, signal: AbortSignal | undefined): Promi
   }
 }
 
-const nextTurn: Turn = () => new Promise((resolve) => setImmediate(() => resolve(() => {})));
+/** No more than one turn of the event loop between two steps. */
+export const nextTurn: Turn = () => new Promise((resolve) => setImmediate(() => resolve(() => {})));
 
 /**
  * How a head does on some of the examples. Goes by slices as small as a step, with a turn before each.

@@ -1,21 +1,58 @@
-import { descend, type GradientSource, type TrainingStep } from './descent.ts';
+import { descend, type GradientSource, nextTurn, type TrainingStep, unlessStopped } from './descent.ts';
 import type { Head } from './head.ts';
 import { gather, gradientOf } from './step.ts';
 import { TimeAccount } from './time-account.ts';
-import { planOf, type TrainHeadOptions } from './training-plan.ts';
+import { checkFeatures, planOf, type TrainHeadOptions, type Turn } from './training-plan.ts';
 
 /**
  * Trains a small head by mini-batches, one step per iteration; the generator's return value is the head. A step is
- * plain arithmetic of well below a millisecond for some hundred features, so that whoever drives it can stop, wait or
- * do something else in between; `turn` is awaited before each.
+ * plain arithmetic that goes by slices of about a tenth of a millisecond, so that whoever drives it can stop, wait or
+ * do something else in between; `turn` is awaited before each slice.
  *
  * @throws {ShoalError} INVALID_REQUEST for options that do not fit each other, or a loss that is not finite any more;
  * CANCELLED when `signal` is aborted.
  */
 export async function* trainHead(options: TrainHeadOptions): AsyncGenerator<TrainingStep, Head> {
   const account = new TimeAccount();
-  const plan = planOf(options);
+  if (Number.isInteger(options.width) && options.width > 0) await checkFeatures(options);
+  const plan = planOf(options, true);
+  const { shape, sliceRows } = plan;
+  const { signal } = options;
+  const turn: Turn = options.turn ?? nextTurn;
+  // Who has the turn that is under way; a step of several slices gives it back between them.
+  let end: () => void = () => {};
+  const take: Turn = async () => {
+    end = await turn();
+    return () => end();
+  };
+  let part: Float64Array | undefined;
+
+  const bySlices = async (head: Head, rows: Uint32Array, gradient: Float64Array) => {
+    part ??= new Float64Array(gradient.length);
+    gradient.fill(0);
+    let loss = 0;
+    let right = 0;
+    for (let at = 0; at < rows.length; at += sliceRows) {
+      if (at > 0) {
+        account.spend('computeMs');
+        end();
+        // Given back already, should waiting fail.
+        end = () => {};
+        end = await unlessStopped(turn, signal);
+        account.spend('waitMs');
+      }
+      const slice = rows.subarray(at, at + sliceRows);
+      const share = slice.length / rows.length;
+      const found = gradientOf(head, gather(options, shape, slice), share, part);
+      for (let i = 0; i < gradient.length; i++) gradient[i]! += part[i]!;
+      loss += found.loss * share;
+      right += found.right;
+    }
+    return { loss, right };
+  };
   const source: GradientSource = (head, rows, gradient) =>
-    gradientOf(head, gather(options, plan.shape, rows), 1, gradient);
-  return yield* descend(options, plan, source, account);
+    rows.length <= sliceRows
+      ? gradientOf(head, gather(options, shape, rows), 1, gradient)
+      : bySlices(head, rows, gradient);
+  return yield* descend({ ...options, turn: take }, plan, source, account);
 }

@@ -1,6 +1,6 @@
 import { invalid } from '../errors.ts';
 import { seededRandom, shuffle } from '../random.ts';
-import type { Activation, HeadShape } from './head.ts';
+import { type Activation, type HeadShape, parameterCount } from './head.ts';
 import type { OptimizerChoice } from './optimizer.ts';
 
 /** Rows to learn from. */
@@ -70,16 +70,37 @@ export interface TrainingPlan {
   readonly batchRows: number;
   readonly epochs: number;
   readonly maxSteps: number;
+  /** Rows that are gone through at a time, so that the event loop is held for a tenth of a millisecond or so. */
+  readonly sliceRows: number;
   readonly l2: number;
   readonly seed: number;
+}
+
+/** Multiplications by weights of a slice, forward; the way back has twice as many. */
+const SLICE_PRODUCTS = 40_000;
+
+/** Numbers that are looked at before others have a turn. */
+const CHECKED_AT_ONCE = 65_536;
+
+/**
+ * Checks that all features are finite, in slices.
+ *
+ * @throws {ShoalError} INVALID_REQUEST that names the first one that is not.
+ */
+export async function checkFeatures({ features, width }: Pick<Examples, 'features' | 'width'>): Promise<void> {
+  for (let at = 0; at < features.length; at += CHECKED_AT_ONCE) {
+    if (at > 0) await new Promise(setImmediate);
+    checkFinite(features, width, at, Math.min(features.length, at + CHECKED_AT_ONCE));
+  }
 }
 
 /**
  * Checks options and fills in defaults.
  *
+ * @param areFeaturesChecked whether {@link checkFeatures} has been called.
  * @throws {ShoalError} INVALID_REQUEST that names the option, what came and what was expected.
  */
-export function planOf(options: TrainHeadOptions): TrainingPlan {
+export function planOf(options: TrainHeadOptions, areFeaturesChecked = false): TrainingPlan {
   const { features, width, classes, targets, hidden = 0, activation = 'relu', bias = true, heldBack = 0 } = options;
   const { batchRows = 32, epochs = 20, steps = Number.POSITIVE_INFINITY, l2 = 0, seed = 1 } = options;
   whole('width', width, 1);
@@ -93,10 +114,7 @@ export function planOf(options: TrainHeadOptions): TrainingPlan {
     throw invalid(`features has ${features.length} numbers, expected at least one row of ${width}`);
   }
   if ((classes === undefined) === (targets === undefined)) throw invalid('expected either classes or targets');
-  for (let i = 0; i < features.length; i++) {
-    if (!Number.isFinite(features[i]!))
-      throw invalid(`feature ${i % width} of row ${Math.floor(i / width)} is ${features[i]}`);
-  }
+  if (!areFeaturesChecked) checkFinite(features, width, 0, features.length);
   const outputs = options.outputs ?? (classes === undefined ? targets!.length / count : largest(classes) + 1);
   whole('outputs', outputs, 1);
   if (classes !== undefined) checkClasses(classes, count, outputs);
@@ -108,7 +126,16 @@ export function planOf(options: TrainHeadOptions): TrainingPlan {
   const judgedCount = Math.floor(count * heldBack);
   const shape = { features: width, outputs, hidden, activation, bias };
   const [judged, learned] = [order.slice(0, judgedCount), order.slice(judgedCount)];
-  return { shape, learned, judged, batchRows, epochs, maxSteps: steps, l2, seed };
+  const sliceRows = Math.max(1, Math.floor(SLICE_PRODUCTS / parameterCount(shape)));
+  return { shape, learned, judged, batchRows, epochs, maxSteps: steps, sliceRows, l2, seed };
+}
+
+function checkFinite(features: ArrayLike<number>, width: number, from: number, to: number): void {
+  for (let i = from; i < to; i++) {
+    if (!Number.isFinite(features[i]!)) {
+      throw invalid(`feature ${i % width} of row ${Math.floor(i / width)} is ${features[i]}`);
+    }
+  }
 }
 
 function whole(name: string, value: number, least: number): void {

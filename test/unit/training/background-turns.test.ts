@@ -75,7 +75,20 @@ describe('background turns', () => {
     await clock.advance(49);
     assert.equal(training.steps, 0);
     await clock.advance(11);
-    assert.ok(training.steps >= 8, `${training.steps}`);
+    assert.ok(training.steps >= 4, `${training.steps}`);
+  });
+
+  it('leave the event loop alone every other millisecond while there are batches, and not long after the last', async () => {
+    const { clock, turns, model } = setUp(2, 1);
+    const training = train(turns, clock);
+    await clock.advance(20);
+    model.add(20);
+    const before = training.steps;
+    await clock.advance(200);
+    const beside = training.steps - before;
+    assert.ok(beside >= 90 && beside <= 110, `${beside} steps beside the batches`);
+    await clock.advance(200);
+    assert.ok(training.steps - before - beside >= 140, `${training.steps - before - beside} steps after them`);
   });
 
   it('end within one step when a batch arrives, also one that needs every core', async () => {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { seededRandom } from '../../../src/random.ts';
+import { seededRandom, shuffle } from '../../../src/random.ts';
 import type { TrainingStep } from '../../../src/training/descent.ts';
-import { forward, type Head } from '../../../src/training/head.ts';
+import { createHead, forward, type Head } from '../../../src/training/head.ts';
+import { gather, gradientOf } from '../../../src/training/step.ts';
 import { trainHead } from '../../../src/training/train-head.ts';
-import type { TrainHeadOptions } from '../../../src/training/training-plan.ts';
+import { planOf, type TrainHeadOptions } from '../../../src/training/training-plan.ts';
 
 async function train(options: TrainHeadOptions): Promise<{ readonly head: Head; readonly steps: TrainingStep[] }> {
   const steps: TrainingStep[] = [];
@@ -216,5 +217,64 @@ describe('training a head', () => {
     const optimizer = { kind: 'sgd', rate: 1e200 } as const;
     const options = { features: Float64Array.of(1, 2, 3, 4), width: 2, targets: [1, 2], optimizer, epochs: 50 };
     await assert.rejects(train(options), refused(/not finite|loss is (NaN|Infinity) at step \d+: try a smaller rate/));
+  });
+});
+
+describe('a step of many products', () => {
+  const wide = (turn?: TrainHeadOptions['turn']): TrainHeadOptions => {
+    const random = seededRandom(9);
+    const [count, width] = [128, 300];
+    return {
+      features: Float64Array.from({ length: count * width }, () => random() - 0.5),
+      width,
+      classes: Uint8Array.from({ length: count }, (_, i) => i % 10),
+      hidden: 30,
+      batchRows: 64,
+      epochs: 2,
+      heldBack: 0.25,
+      ...(turn === undefined ? {} : { turn }),
+    };
+  };
+
+  it('goes by slices, each with a turn of its own, and comes to the same', async () => {
+    let turns = 0;
+    let open = 0;
+    const turn = async (): Promise<() => void> => {
+      turns++;
+      open++;
+      assert.equal(open, 1, 'one turn at a time');
+      return () => {
+        open--;
+      };
+    };
+    const { steps } = await train(wide(turn));
+    assert.equal(open, 0);
+    assert.ok(turns > 10 * steps.length, `${turns} turns for ${steps.length} steps`);
+
+    // One slice per row count of a step: rows alone, their gradients averaged here.
+    const plan = planOf(wide());
+    assert.equal(plan.sliceRows, 4);
+    const { loss } = steps[0]!;
+    const head = createHead(plan.shape, seededRandom(plan.seed));
+    const order = plan.learned.slice();
+    shuffle(order, seededRandom(plan.seed + 1));
+    const whole = gradientOf(head, gather(wide(), plan.shape, order.subarray(0, 64)), 1, new Float64Array(9340));
+    assert.ok(Math.abs(whole.loss - loss) < 1e-12, `${whole.loss}, ${loss}`);
+  });
+
+  it('ends when told to in the middle of a step, and leaves no turn behind', async () => {
+    const controller = new AbortController();
+    let open = 0;
+    let turns = 0;
+    const turn = async (): Promise<() => void> => {
+      if (++turns === 3) controller.abort();
+      open++;
+      return () => {
+        open--;
+      };
+    };
+    await assert.rejects(train({ ...wide(turn), signal: controller.signal }), { code: 'CANCELLED' });
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(open, 0);
   });
 });
