@@ -24,5 +24,10 @@ export {
 export { type Activation, forward, type Head, type HeadShape, type Layer } from './training/head.ts';
 export { baseWithHead, type HeadModelOptions, headModel } from './training/head-model.ts';
 export type { OptimizerChoice } from './training/optimizer.ts';
+export {
+  type DataParallelOptions,
+  type ParallelStep,
+  trainDataParallel,
+} from './training/parallel/train-data-parallel.ts';
 export { trainHead } from './training/train-head.ts';
 export type { Checkpoint, Examples, TrainHeadOptions, Turn } from './training/training-plan.ts';

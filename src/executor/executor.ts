@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Batch } from '../batching/batch.ts';
 import type { Runner, RunResult } from '../batching/batcher.ts';
+import { childEnvironment } from '../child-environment.ts';
 import type { Clock, Timer } from '../clock.ts';
 import { ShoalError } from '../errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -278,10 +279,4 @@ export class Executor implements Runner {
   #lost(reason: string): ShoalError {
     return new ShoalError('EXECUTOR_LOST', `the executor of model '${this.#options.name}' was lost: ${reason}`);
   }
-}
-
-/** The environment of an executor: nothing that would make it load or debug the front's code; no telemetry. */
-export function childEnvironment(): NodeJS.ProcessEnv {
-  const { NODE_OPTIONS: _options, NODE_CHANNEL_FD: _channel, ...rest } = process.env;
-  return { ...rest, ORT_DISABLE_TELEMETRY: '1' };
 }
