@@ -11,6 +11,8 @@ export interface Recipe {
   readonly size: number;
   /** Integers are drawn from 0 up to this, excluded: they are often indices into something. */
   readonly integers: number;
+  /** Whether floating-point values are such integers, too; default: they are any between ± the scale. */
+  readonly whole?: boolean;
 }
 
 /** Tried in turn until the model runs. 576 and 288 are audio frames, multiples of 32 are image sides. */
@@ -22,6 +24,19 @@ export const RECIPES: readonly Recipe[] = [
   { size: 576, integers: 2 },
   { size: 288, integers: 2 },
   { size: 224, integers: 10 },
+  // Numbers that are taken for indices.
+  { size: 16, integers: 10, whole: true },
+  { size: 16, integers: 2, whole: true },
+];
+
+/**
+ * Scales of rows A, B and C, tried in turn until all run: of very different scale, so that what one of them does to
+ * another is seen; then nearer to one another, for models that refuse large values.
+ */
+export const SCALES: readonly (readonly [number, number, number])[] = [
+  [1, 1000, 0.01],
+  [1, 30, 0.1],
+  [1, 2, 0.5],
 ];
 
 /**
@@ -40,8 +55,9 @@ export function generateRow(
 ): Tensor {
   const shape = input.dims.map((dim, i) => (i === batchAxis ? 1 : typeof dim === 'number' ? dim : recipe.size));
   const count = elementCount(shape);
-  const random = seededRandom(row * 7919 + 1);
-  const { datatype } = input;
+  const { datatype, name } = input;
+  // Equal inputs would hide what a model makes of their difference, and another choice shall bring other values.
+  const random = seededRandom(row * 7919 + hash(name) + (recipe.whole === true ? 1 : 0));
   if (datatype === 'BYTES') {
     const words = Array.from({ length: count }, () => generateWords(random));
     return { datatype, shape, bytes: encodeStrings(words) };
@@ -50,8 +66,8 @@ export function generateRow(
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let i = 0; i < count; i++) {
     const u = random();
-    const real = (2 * u - 1) * scale;
     const integer = Math.floor(u * recipe.integers);
+    const real = recipe.whole === true ? integer : (2 * u - 1) * scale;
     switch (datatype) {
       case 'FP32':
         view.setFloat32(4 * i, real, true);
@@ -84,25 +100,11 @@ export function generateRow(
   return { datatype, shape, bytes };
 }
 
-/** The tensors of several rows stacked along the batch axis of each; inputs without one are taken from the first row. */
-export function stackRows(rows: readonly (readonly Tensor[])[], axes: readonly (number | null)[]): Tensor[] {
-  return axes.map((axis, i) => {
-    const first = rows[0]![i]!;
-    if (axis === null || rows.length === 1) return first;
-    const parts = rows.map((row) => row[i]!.bytes);
-    const shape = first.shape.with(axis, rows.length);
-    const outer = elementCount(first.shape.slice(0, axis));
-    if (outer === 1) return { datatype: first.datatype, shape, bytes: Buffer.concat(parts) };
-    // With dimensions before the batch axis, the rows of each of their indices follow one another.
-    const pieces: Uint8Array[] = [];
-    for (let o = 0; o < outer; o++) {
-      for (const part of parts) {
-        const stride = part.byteLength / outer;
-        pieces.push(part.subarray(o * stride, (o + 1) * stride));
-      }
-    }
-    return { datatype: first.datatype, shape, bytes: Buffer.concat(pieces) };
-  });
+/** A number that tells names apart (FNV-1a over UTF-16 units). */
+function hash(name: string): number {
+  let mixed = 0x811c9dc5;
+  for (let i = 0; i < name.length; i++) mixed = Math.imul(mixed ^ name.charCodeAt(i), 0x01000193);
+  return mixed >>> 0;
 }
 
 function generateWords(random: Random): string {

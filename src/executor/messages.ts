@@ -1,4 +1,5 @@
 import type { Signature } from '../tensor/signature.ts';
+import type { OutputVerdict } from '../tensor/verdict.ts';
 
 /** Control messages between the front and an executor: the JSON heads of its control frames. */
 
@@ -30,13 +31,6 @@ export interface ProbeRequest {
   readonly alongFirst: boolean;
 }
 
-/** What is known of how rows may share a run. */
-export interface BatchVerdict {
-  readonly batched: boolean;
-  /** One sentence for people: what was found, and why the model is served as it is. */
-  readonly reason: string;
-}
-
 /** A run of a probe: its rows, the bytes of its inputs, and the time it took. */
 export interface ProbedRun {
   readonly rows: number;
@@ -46,9 +40,18 @@ export interface ProbedRun {
 
 /** What a probe found: the answer to `probe`. */
 export interface Finding {
+  /** Whether rows may share a run. */
+  readonly batched: boolean;
+  /** Why: what was found, for people. It can follow `batched: ` or `unbatched: `. */
+  readonly reason: string;
+  /** Whether rows of real requests may tell what generated ones did not. */
+  readonly isOpen: boolean;
+  /** By output, in the order of the signature. */
+  readonly outputs: readonly OutputVerdict[];
   /** With batch axes where the model may be batched. */
   readonly signature: Signature;
-  readonly verdict: BatchVerdict;
+  /** Row counts of compared runs in which every row had bit for bit the answer it has alone; 1 is always there. */
+  readonly exactSizes: readonly number[];
   /** Memory by which a run grew per row, in bytes; 0 when it is not known. */
   readonly bytesPerRow: number;
   /** What some of its runs took; empty when the model is not batched. */

@@ -1,47 +1,45 @@
 import { monotonicMs } from '../clock.ts';
 import { messageOf } from '../errors.ts';
-import { halfToNumber } from '../tensor/float16.ts';
+import { compareRows, hasInformation } from '../tensor/row-difference.ts';
+import { type Axes, rowOf, stackRows } from '../tensor/rows.ts';
 import type { Signature, TensorSpec } from '../tensor/signature.ts';
-import { elementCount, skipBytesElements, type Tensor } from '../tensor/tensor.ts';
-import { generateRow, RECIPES, type Recipe, stackRows } from './generate.ts';
+import { asBuffer, type Tensor } from '../tensor/tensor.ts';
+import { type OutputVerdict, unknownOutput, worstOf } from '../tensor/verdict.ts';
 import type { Finding, ProbedRun } from './messages.ts';
+import { generateRows, type NoRows, otherRecipes, type Row, type Rows, rowsOfSamples } from './probe-rows.ts';
 import type { DeclaredTensor } from './session.ts';
-
-type Axes = readonly (number | null)[];
-type Run = (inputs: readonly Tensor[]) => Promise<Tensor[]>;
 
 /** What the probe needs of a session, so that it can be tested without one. */
 export interface Probed {
   readonly inputs: readonly DeclaredTensor[];
   readonly outputs: readonly DeclaredTensor[];
-  readonly run: Run;
+  readonly run: (inputs: readonly Tensor[]) => Promise<Tensor[]>;
   /** Whether only the first axis of every input may have the rows; default: any may. */
   readonly alongFirst?: boolean;
 }
 
-/** Rows of a FP32 model agree within rounding when they differ by less than this part of their largest value. */
-const TOLERANCE: Readonly<Record<string, number>> = { FP16: 2e-2, FP32: 1e-4, FP64: 1e-9 };
-
-/** Rows A, B and C of very different scale: what one of them does to another is then seen. */
-const SCALES = [1, 1000, 0.01] as const;
-
-/** Rows of the run that shows what a larger batch costs in time and memory. */
-const LARGER_BATCH = 8;
+/** Rows of the runs that are compared, by index in A, B and C; each has all of them at several places. */
+const RUNS: readonly (readonly number[])[] = [
+  [0, 1],
+  [2, 0, 1],
+  [0, 1, 2, 1, 0, 2, 2, 1],
+];
 
 /**
  * Finds out by about ten short runs along which axis of each tensor rows may be stacked, and whether a row's answer
  * then stays the same. Whatever is not shown to be safe is served unbatched.
+ *
+ * @param samples inputs of requests that the model has answered alone; left out or empty: generated ones.
  */
-export async function probe(model: Probed): Promise<Finding> {
+export async function probe(model: Probed, samples: readonly Row[] = []): Promise<Finding> {
   const candidates = model.alongFirst ? [model.inputs.map(() => 0)] : candidateAxes(model.inputs);
-  if (candidates.length === 0) return unbatched(model, 'none of its inputs has a dimension of free size');
-  let reason = '';
+  let first: Finding | undefined;
   for (const axes of candidates) {
-    const found = await probeAxes(model, axes);
-    if (typeof found !== 'string') return found;
-    reason ||= found;
+    const found = await probeAxes(model, axes, samples);
+    if (found.batched) return found;
+    first ??= found;
   }
-  return unbatched(model, reason);
+  return first ?? unbatched(model, 'none of its inputs has a dimension of free size');
 }
 
 /** Tensors whose free dimensions have the sizes that `shapes` says, those of undeclared shape its rank, too. */
@@ -63,9 +61,23 @@ export function declaredSignature(model: Pick<Probed, 'inputs' | 'outputs'>): Si
   return { inputs: model.inputs.map(plain), outputs: model.outputs.map(plain), batched: false };
 }
 
-function unbatched(model: Probed, reason: string): Finding {
-  const verdict = { batched: false, reason: `unbatched: ${reason}` };
-  return { signature: declaredSignature(model), verdict, bytesPerRow: 0, runs: [] };
+/** What a probe says of a model that is not batched; `verdicts` by output, where they are not all unknown. */
+export function unbatched(
+  model: Pick<Probed, 'inputs' | 'outputs'>,
+  reason: string,
+  isOpen = false,
+  verdicts: readonly OutputVerdict[] = unknowns(model.outputs),
+): Finding {
+  return {
+    batched: false,
+    reason,
+    isOpen,
+    outputs: verdicts,
+    signature: declaredSignature(model),
+    exactSizes: [1],
+    bytesPerRow: 0,
+    runs: [],
+  };
 }
 
 /**
@@ -94,114 +106,163 @@ function candidateAxes(inputs: readonly DeclaredTensor[]): Axes[] {
   return all.filter((axes, i) => i === 0 || axes.some((axis, k) => axis !== all[0]![k]));
 }
 
-/** Tries one way of stacking. @returns the finding, or why it is not safe. */
-async function probeAxes(model: Probed, axes: Axes): Promise<Finding | string> {
-  const started = await firstRecipe(model, axes);
-  if (typeof started === 'string') return started;
-  const { recipe, alone: aloneA } = started;
-  const row = (k: number): Tensor[] =>
-    model.inputs.map((input, i) =>
-      // An input without rows has one value for all of them.
-      generateRow(input, axes[i]!, recipe, axes[i] === null ? 0 : k, axes[i] === null ? 1 : (SCALES[k % 3] ?? 1)),
-    );
-  const run = (...rows: Tensor[][]): Promise<Tensor[]> => model.run(stackRows(rows, axes));
-  const [a, b, c] = [row(0), row(1), row(2)];
-
+/** Tries one way of stacking. */
+async function probeAxes(model: Probed, axes: Axes, samples: readonly Row[]): Promise<Finding> {
   try {
-    const again = await run(a);
-    if (
-      differences(
-        aloneA,
-        again,
-        aloneA.map(() => null),
-        0,
-        1,
-      ) !== undefined
-    ) {
-      return 'its answers differ from run to run';
-    }
-    const pair = await run(a, b);
-    const triple = await run(c, a, b);
-    const outputAxes: number[] = [];
-    for (const [i, output] of model.outputs.entries()) {
-      const axis = rowAxis(aloneA[i]!.shape, pair[i]!.shape, triple[i]!.shape);
-      if (axis === undefined || (model.alongFirst && axis !== 0)) {
-        return `output '${output.name}' does not follow the number of rows`;
-      }
-      outputAxes.push(axis);
-    }
-    const [aloneB, aloneC] = [await run(b), await run(c)];
-    const { many, bytesPerRow, runs } = await measure(model.run, (rows) => stackRows(rows, axes), row);
-    const comparisons: [Tensor[], Tensor[], number, number][] = [
-      [aloneA, pair, 0, 2],
-      [aloneB, pair, 1, 2],
-      [aloneC, triple, 0, 3],
-      [aloneA, triple, 1, 3],
-      [aloneB, triple, 2, 3],
-      [aloneA, many, 0, LARGER_BATCH],
-      [aloneB, many, 1, LARGER_BATCH],
-      [aloneC, many, 2, LARGER_BATCH],
-    ];
-    let largest = 0;
-    for (const [alone, together, index, rows] of comparisons) {
-      const difference = differences(alone, together, outputAxes, index, rows);
-      if (difference === undefined) continue;
-      if (!difference.rounding)
-        return `rows influence each other: output '${model.outputs[difference.output]!.name}' of a row changes beside other rows`;
-      largest = Math.max(largest, difference.largest);
-    }
-    if (!hasInformation(aloneA)) return 'generated inputs give no finite answer, so rows cannot be compared';
-
-    const how = largest === 0 ? 'bit-identical' : `equal within rounding (${largest.toExponential(1)})`;
-    return {
-      signature: {
-        inputs: model.inputs.map((input, i) => specify(input, axes[i]!, undefined)),
-        outputs: model.outputs.map((output, i) => specify(output, outputAxes[i]!, aloneA[i]!.shape)),
-        batched: true,
-      },
-      verdict: { batched: true, reason: `batched: rows alone and beside others are ${how}` },
-      bytesPerRow,
-      runs,
-    };
+    return samples.length > 0
+      ? await compareRowsOf(model, axes, await rowsOfSamples(model, axes, samples))
+      : await probeGenerated(model, axes);
   } catch (thrown) {
-    return `several rows cannot run together: ${messageOf(thrown)}`;
+    return unbatched(model, `several rows cannot run together: ${messageOf(thrown)}`);
   }
 }
 
-async function firstRecipe(model: Probed, axes: Axes): Promise<{ recipe: Recipe; alone: Tensor[] } | string> {
-  let reason = '';
-  for (const recipe of RECIPES) {
-    try {
-      const inputs = model.inputs.map((input, i) => generateRow(input, axes[i]!, recipe, 0, SCALES[0]));
-      return { recipe, alone: await model.run(inputs) };
-    } catch (thrown) {
-      reason ||= `generated inputs cannot run it: ${messageOf(thrown)}`;
-    }
+/** With rows of other values, too, when the first ones show nothing. */
+async function probeGenerated(model: Probed, axes: Axes): Promise<Finding> {
+  const first = await generateRows(model, axes);
+  const finding = await compareRowsOf(model, axes, first);
+  if (!finding.isOpen || !('recipe' in first)) return finding;
+  for (const recipe of otherRecipes(first.recipe)) {
+    const next = await compareRowsOf(model, axes, await generateRows(model, axes, [recipe]));
+    if (!next.isOpen) return next;
   }
-  return reason;
+  return finding;
 }
 
-/** Time and memory of one row against {@link LARGER_BATCH}, whose answers are `many`. */
-async function measure(
-  run: Run,
-  stack: (rows: Tensor[][]) => Tensor[],
-  row: (k: number) => Tensor[],
-): Promise<Pick<Finding, 'bytesPerRow' | 'runs'> & { readonly many: Tensor[] }> {
-  const all = Array.from({ length: LARGER_BATCH }, (_, k) => row(k));
-  const runs: ProbedRun[] = [];
+async function compareRowsOf(model: Probed, axes: Axes, rows: Rows | NoRows): Promise<Finding> {
+  return 'rows' in rows ? compare(model, axes, rows) : unbatched(model, rows.problem, true);
+}
+
+async function compare(model: Probed, axes: Axes, { rows, alone, further, areMany }: Rows): Promise<Finding> {
+  const { outputs } = model;
+  const known = unknowns(outputs);
+  const [a, again] = await timeRun(model, axes, [rows[0]]);
+  compareRows(known, alone[0], again, nulls(outputs), 0);
+  if (known.some(({ verdict }) => verdict !== 'bit-exact')) {
+    return unbatched(model, 'its answers differ from run to run');
+  }
+  const together: Tensor[][] = [];
+  const runs: ProbedRun[] = [a];
   const peaks: number[] = [];
-  let many: Tensor[] = [];
-  for (const rows of [all.slice(0, 1), all]) {
-    const inputs = stack(rows);
-    const bytes = inputs.reduce((sum, tensor) => sum + tensor.bytes.byteLength, 0);
-    const start = monotonicMs();
-    many = await run(inputs);
-    runs.push({ rows: rows.length, bytes, ms: monotonicMs() - start });
+  for (const order of RUNS) {
+    const [ran, results] = await timeRun(
+      model,
+      axes,
+      order.map((k) => rows[k]!),
+    );
+    together.push(results);
     peaks.push(process.resourceUsage().maxRSS * 1024);
+    if (order === RUNS.at(-1)) runs.push(ran);
   }
-  // The first peak is that of the largest run before, which had as many rows as there are scales.
-  const bytesPerRow = Math.max(0, (peaks[1]! - peaks[0]!) / (LARGER_BATCH - SCALES.length));
-  return { bytesPerRow, runs, many };
+
+  const outputAxes: number[] = [];
+  for (const [i, output] of outputs.entries()) {
+    const axis = rowAxis(alone[0][i]!.shape, together[0]![i]!.shape, together[1]![i]!.shape);
+    if (axis === undefined || (model.alongFirst && axis !== 0)) {
+      // Its first dimension is no batch, or all rows have a part in it.
+      const verdicts = unknowns(outputs).map((one, k) => (k === i ? { ...one, verdict: 'leaking' as const } : one));
+      return unbatched(model, `output '${output.name}' does not follow the number of rows`, false, verdicts);
+    }
+    outputAxes.push(axis);
+  }
+
+  const exactSizes = [1];
+  for (const [r, order] of RUNS.entries()) {
+    const ofRun = unknowns(outputs);
+    for (const [index, k] of order.entries()) {
+      for (const list of [ofRun, known]) compareRows(list, alone[k]!, together[r]!, outputAxes, index);
+    }
+    if (ofRun.every(({ verdict }) => verdict === 'bit-exact')) exactSizes.push(order.length);
+  }
+  const leaking = known.filter(({ verdict }) => verdict === 'leaking');
+  if (leaking.length > 0) return unbatched(model, influence(leaking), false, known);
+  const [unsure, why] = await findUnsure(model, axes, outputAxes, alone, further);
+  if (unsure.length > 0 && !(why === SAME_FOR_ALL && areMany)) {
+    const verdicts = known.map((one, i) => (unsure.includes(i) ? unknowns(outputs)[i]! : one));
+    const names = unsure.map((i) => `'${outputs[i]!.name}'`).join(', ');
+    return unbatched(model, `${why} for output ${names}, so that rows cannot be compared`, true, verdicts);
+  }
+  // The peak before the last run is that of the largest of those before.
+  const grownBytes = peaks.at(-1)! - peaks.at(-2)!;
+  return {
+    batched: true,
+    reason: describeSame(known),
+    isOpen: false,
+    outputs: known,
+    signature: {
+      inputs: model.inputs.map((input, i) => specify(input, axes[i]!, undefined)),
+      outputs: outputs.map((output, i) => specify(output, outputAxes[i]!, alone[0][i]!.shape)),
+      batched: true,
+    },
+    exactSizes,
+    bytesPerRow: Math.max(0, grownBytes / (RUNS.at(-1)!.length - RUNS.at(-2)!.length)),
+    runs,
+  };
+}
+
+const NOT_FINITE = 'there was no finite answer';
+const SAME_FOR_ALL = 'all rows had the same answer';
+
+/** The outputs of which the rows so far have not shown anything, and why. */
+async function findUnsure(
+  model: Probed,
+  axes: Axes,
+  outputAxes: readonly number[],
+  alone: Rows['alone'],
+  further: readonly Row[] | undefined,
+): Promise<[unsure: number[], why: string]> {
+  const indices = [...model.outputs.keys()];
+  const silent = indices.filter((i) => !alone.some((answers) => hasInformation(answers[i]!)));
+  if (silent.length > 0) return [silent, NOT_FINITE];
+  const same = indices.filter((i) => areEqual(alone.map((answers) => answers[i]!)));
+  if (same.length === 0 || further === undefined) return [same, SAME_FOR_ALL];
+  try {
+    const [, more] = await timeRun(model, axes, further);
+    const rowsOf = (i: number): Tensor[] => further.map((_, r) => rowOf(more[i]!, outputAxes[i]!, r));
+    return [same.filter((i) => areEqual([alone[0][i]!, ...rowsOf(i)])), SAME_FOR_ALL];
+  } catch {
+    return [same, SAME_FOR_ALL];
+  }
+}
+
+function areEqual([first, ...rest]: readonly Tensor[]): boolean {
+  return rest.every(({ bytes }) => asBuffer(bytes).equals(first!.bytes));
+}
+
+async function timeRun(model: Probed, axes: Axes, rows: readonly Row[]): Promise<[ProbedRun, Tensor[]]> {
+  const inputs = stackRows(rows, axes);
+  const bytes = inputs.reduce((sum, tensor) => sum + tensor.bytes.byteLength, 0);
+  const start = monotonicMs();
+  const results = await model.run(inputs);
+  return [{ rows: rows.length, bytes, ms: monotonicMs() - start }, results];
+}
+
+function unknowns(outputs: readonly DeclaredTensor[]): OutputVerdict[] {
+  return outputs.map(unknownOutput);
+}
+
+function nulls(outputs: readonly unknown[]): Axes {
+  return outputs.map(() => null);
+}
+
+/** What is said of outputs of a row that change beside other rows. */
+function influence(leaking: readonly OutputVerdict[]): string {
+  const names = leaking.map(({ name }) => `'${name}'`).join(', ');
+  return leaking.length === 1
+    ? `rows influence each other: output ${names} of a row changes beside other rows`
+    : `rows influence each other: outputs ${names} of a row change beside other rows`;
+}
+
+function describeSame(outputs: readonly OutputVerdict[]): string {
+  const sizes = `runs of ${RUNS.slice(0, -1)
+    .map(({ length }) => length)
+    .join(', ')} and ${RUNS.at(-1)!.length} rows`;
+  if (worstOf(outputs.map(({ verdict }) => verdict)) === 'bit-exact') {
+    return `rows answer the same alone and beside others, bit for bit (${sizes})`;
+  }
+  const difference = Math.max(...outputs.map(({ largestDifference }) => largestDifference));
+  const ulps = Math.max(...outputs.map(({ largestUlps }) => largestUlps));
+  return `rows answer the same alone and beside others within rounding (at most ${difference.toExponential(1)}, ${ulps} ULPs, apart; ${sizes})`;
 }
 
 /** The only axis on which shapes of runs of 1, 2 and 3 rows differ, if it counts the rows. */
@@ -214,88 +275,6 @@ function rowAxis(one: readonly number[], two: readonly number[], three: readonly
     axis = i;
   }
   return axis;
-}
-
-interface Difference {
-  readonly output: number;
-  readonly largest: number;
-  /** Whether it can be explained by rounding. */
-  readonly rounding: boolean;
-}
-
-/** How the row `index` of a run of `rows` differs from the same row alone; undefined when not a bit does. */
-function differences(
-  alone: readonly Tensor[],
-  together: readonly Tensor[],
-  axes: Axes,
-  index: number,
-  rows: number,
-): Difference | undefined {
-  let worst: Difference | undefined;
-  for (const [output, single] of alone.entries()) {
-    const bytes = pickRow(together[output]!, axes[output]!, index, rows);
-    const own = Buffer.from(single.bytes);
-    if (own.equals(bytes)) continue;
-    const { largest, rounding } = compareNumbers(single.datatype, own, bytes);
-    if (worst === undefined || !rounding || largest > worst.largest) worst = { output, largest, rounding };
-    if (!rounding) return worst;
-  }
-  return worst;
-}
-
-/** The bytes of one row of a tensor. */
-function pickRow(tensor: Tensor, axis: number | null, index: number, rows: number): Buffer {
-  const bytes = Buffer.from(tensor.bytes);
-  if (axis === null) return bytes;
-  const outer = elementCount(tensor.shape.slice(0, axis));
-  const pieces: Buffer[] = [];
-  if (tensor.datatype === 'BYTES') {
-    const perRow = elementCount(tensor.shape.slice(axis + 1));
-    for (let o = 0; o < outer; o++) {
-      const start = skipBytesElements(bytes, 0, (o * rows + index) * perRow, 'a probed output');
-      pieces.push(bytes.subarray(start, skipBytesElements(bytes, start, perRow, 'a probed output')));
-    }
-  } else {
-    const stride = bytes.length / outer / rows;
-    for (let o = 0; o < outer; o++)
-      pieces.push(bytes.subarray((o * rows + index) * stride, (o * rows + index + 1) * stride));
-  }
-  return Buffer.concat(pieces);
-}
-
-function compareNumbers(datatype: string, a: Buffer, b: Buffer): { largest: number; rounding: boolean } {
-  const tolerance = TOLERANCE[datatype];
-  if (tolerance === undefined || a.length !== b.length) return { largest: Number.POSITIVE_INFINITY, rounding: false };
-  const [x, y] = [readFloats(datatype, a), readFloats(datatype, b)];
-  let scale = 0;
-  let largest = 0;
-  for (let i = 0; i < x.length; i++) {
-    if (Object.is(x[i], y[i]) || (Number.isNaN(x[i]) && Number.isNaN(y[i]))) {
-      if (Number.isFinite(x[i])) scale = Math.max(scale, Math.abs(x[i]!));
-      continue;
-    }
-    const difference = Math.abs(x[i]! - y[i]!);
-    if (!Number.isFinite(difference)) return { largest: Number.POSITIVE_INFINITY, rounding: false };
-    scale = Math.max(scale, Math.abs(x[i]!));
-    largest = Math.max(largest, difference);
-  }
-  return { largest, rounding: largest <= tolerance * scale + Number.EPSILON };
-}
-
-function readFloats(datatype: string, bytes: Buffer): number[] {
-  const out: number[] = [];
-  if (datatype === 'FP64') for (let i = 0; i < bytes.length; i += 8) out.push(bytes.readDoubleLE(i));
-  else if (datatype === 'FP32') for (let i = 0; i < bytes.length; i += 4) out.push(bytes.readFloatLE(i));
-  else for (let i = 0; i < bytes.length; i += 2) out.push(halfToNumber(bytes.readUInt16LE(i)));
-  return out;
-}
-
-/** Whether any output says something: a model that answers NaN throughout cannot be compared. */
-function hasInformation(outputs: readonly Tensor[]): boolean {
-  return outputs.some(
-    ({ datatype, bytes }) =>
-      TOLERANCE[datatype] === undefined || readFloats(datatype, Buffer.from(bytes)).some((x) => Number.isFinite(x)),
-  );
 }
 
 function specify(tensor: DeclaredTensor, batchAxis: number | null, seen: readonly number[] | undefined): TensorSpec {

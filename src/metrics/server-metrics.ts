@@ -1,6 +1,7 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { ByteBudget } from '../batching/byte-budget.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
+import { VERDICTS } from '../tensor/verdict.ts';
 import { addCounter, addGauge, addHistogram } from './collectors.ts';
 import { HotHistogram, SECONDS } from './histogram.ts';
 import { addTritonMetrics, FIRST_RESPONSE_MS } from './triton-metrics.ts';
@@ -242,6 +243,17 @@ export class ServerMetrics {
           if (version.signature === undefined) return;
           const batching = version.sharesRuns ? 'batched' : 'unbatched';
           report({ ...labels, provider: version.summary().provider, batching }, 1);
+        }),
+    });
+    addGauge(registry, {
+      name: 'shoal_batching_certificate',
+      help: 'What a row beside others is, compared with the same row alone: 1 for the verdict of each output.',
+      labelNames: [...VERSION_LABELS, 'output', 'verdict'],
+      read: (report) =>
+        this.#each((labels, { version }) => {
+          for (const { name, verdict } of version.certificate?.outputs ?? []) {
+            for (const one of VERDICTS) report({ ...labels, output: name, verdict: one }, one === verdict ? 1 : 0);
+          }
         }),
     });
     addGauge(registry, {

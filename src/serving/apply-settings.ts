@@ -1,4 +1,4 @@
-import type { ProbeRequest } from '../executor/messages.ts';
+import type { Finding, ProbeRequest } from '../executor/messages.ts';
 import { isBatchedAlongFirst, type Signature, type TensorSpec } from '../tensor/signature.ts';
 import { formatShape } from '../tensor/tensor.ts';
 import type { ModelSettings, TensorSettings } from './model-settings.ts';
@@ -40,37 +40,36 @@ export function planProbe(settings: ModelSettings, declared: Signature): ProbeRe
   return { shapes, alongFirst: stacksFirst(settings) };
 }
 
-/**
- * What is served of a model.
- *
- * @param found the signature with the axes that the probe found, or as declared.
- * @param reason what the probe says of it.
- */
-export function applySettings(settings: ModelSettings, found: Signature, reason: string): Served {
+/** What is served of a model, by what was found of it. */
+export function applySettings(
+  settings: ModelSettings,
+  { signature: found, batched, reason: why, isOpen }: Pick<Finding, 'signature' | 'batched' | 'reason' | 'isOpen'>,
+): Served {
   const { file, maxBatchSize, insistsOnBatching } = settings;
   const outputs = servedOutputs(settings, found.outputs);
+  const reason = batched ? `batched: ${why}` : isOpen ? `unbatched until real rows tell: ${why}` : `unbatched: ${why}`;
   const served = (batchAxis: 'found' | 0 | null): Signature => ({
     inputs: found.inputs.map((spec) => applyTo(settings, settings.inputs, spec, batchAxis)),
     outputs: outputs.map((spec) => applyTo(settings, settings.outputs, spec, batchAxis)),
     batched: batchAxis === 'found' ? found.batched : batchAxis === 0,
   });
   if (stacksFirst(settings)) {
-    const shares = found.batched || insistsOnBatching;
+    const shares = batched || insistsOnBatching;
     const limit = `${file} has max_batch_size ${maxBatchSize}`;
     return {
       signature: served(0),
       shares,
-      reason: found.batched
+      reason: batched
         ? reason
         : shares
-          ? `batched: dynamic_batching in ${file} insists on it, although the probe says: ${withoutVerdict(reason)}`
+          ? `batched: dynamic_batching in ${file} insists on it, although the probe says: ${why}`
           : `${reason} (${limit}: a request may have as many rows; dynamic_batching there would insist on batching)`,
     };
   }
-  if (!found.batched) return { signature: served(null), shares: false, reason };
+  if (!batched) return { signature: served(null), shares: false, reason };
   if ([...settings.inputs, ...settings.outputs].some(({ reshape }) => reshape !== undefined)) {
-    const why = `unbatched: ${file} reshapes tensors without a max_batch_size from 1`;
-    return { signature: served(null), shares: false, reason: why };
+    const refused = `unbatched: ${file} reshapes tensors without a max_batch_size from 1`;
+    return { signature: served(null), shares: false, reason: refused };
   }
   if (maxBatchSize === 0 && isBatchedAlongFirst(found)) {
     return { signature: served(null), shares: false, reason: `unbatched: max_batch_size is 0 in ${file}` };
@@ -166,9 +165,4 @@ function applyTo(
 
 function fix(dim: number, given: number | undefined): number {
   return dim < 0 ? (given ?? dim) : dim;
-}
-
-/** `unbatched: rows influence each other` → `rows influence each other`. */
-function withoutVerdict(reason: string): string {
-  return reason.replace(/^\w+: /, '');
 }

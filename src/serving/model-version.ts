@@ -10,7 +10,9 @@ import type { Executor, HangLimits } from '../executor/executor.ts';
 import type { Finding } from '../executor/messages.ts';
 import { checkInputs, checkOutputs, type Signature } from '../tensor/signature.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import { unknownOutput } from '../tensor/verdict.ts';
 import { applySettings, planProbe, type Served } from './apply-settings.ts';
+import { type Certificate, certificateOf } from './certificate.ts';
 import { checkTensors } from './check-tensors.ts';
 import { describeSettings } from './describe-settings.ts';
 import { ExecutorPool } from './executor-pool.ts';
@@ -155,6 +157,7 @@ export class ModelVersion {
   #provider: ProviderChoice | undefined;
   #batcher: Batcher | undefined;
   #batching = 'not loaded yet';
+  #certificate: Certificate | undefined;
   #maxBatchSize = 1;
   #loadMs: number | undefined;
   #pool: ExecutorPool | undefined;
@@ -206,6 +209,11 @@ export class ModelVersion {
   /** Whether requests share runs. */
   get sharesRuns(): boolean {
     return this.#batcher?.shares ?? false;
+  }
+
+  /** What is known of whether rows may share a run; undefined until it is loaded. */
+  get certificate(): Certificate | undefined {
+    return this.#certificate;
   }
 
   get maxBatchSize(): number {
@@ -283,6 +291,7 @@ export class ModelVersion {
       const { bytesPerRow, runs } = finding;
       const { signature, shares } = served;
       this.#batching = served.reason;
+      this.#certificate = certificateOf(finding, 'generated');
       const { settings } = this;
       const asked = settings.maxBatchSize || config.maxBatchSize;
       const byMemory = bytesPerRow > 0 ? (MEMORY_SHARE * this.#context.memoryBytes) / bytesPerRow : asked;
@@ -444,19 +453,24 @@ export class ModelVersion {
     try {
       const plan = planProbe(settings, report.signature);
       const finding = await executor.probe(plan);
-      return { executor, finding, served: applySettings(settings, finding.signature, finding.verdict.reason) };
+      return { executor, finding, served: applySettings(settings, finding) };
     } catch (thrown) {
       executor.kill('its probe failed');
       if (this.#state !== 'loading' || !(thrown instanceof ShoalError)) throw thrown;
       // Generated inputs may have ended it; the model may still be fine with real ones, one at a time.
       const { executor: second } = await pool.start();
       const { signature } = report;
-      const reason = `unbatched: generated inputs cannot run it: ${messageOf(thrown)}`;
-      return {
-        executor: second,
-        finding: { signature, verdict: { batched: false, reason }, bytesPerRow: 0, runs: [] },
-        served: applySettings(settings, signature, reason),
+      const finding: Finding = {
+        batched: false,
+        reason: `generated inputs cannot run it: ${messageOf(thrown)}`,
+        isOpen: true,
+        outputs: signature.outputs.map(unknownOutput),
+        signature,
+        exactSizes: [1],
+        bytesPerRow: 0,
+        runs: [],
       };
+      return { executor: second, finding, served: applySettings(settings, finding) };
     }
   }
 

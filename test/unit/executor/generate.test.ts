@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { generateRow, RECIPES, stackRows } from '../../../src/executor/generate.ts';
+import { generateRow, RECIPES } from '../../../src/executor/generate.ts';
 import type { DeclaredTensor } from '../../../src/executor/session.ts';
 import { DATATYPE_NAMES, DATATYPES, type Datatype, elementCount } from '../../../src/tensor/tensor.ts';
-import { makeTensor, readTensor } from '../../../src/tensor/typed.ts';
+import { readTensor } from '../../../src/tensor/typed.ts';
 
 function declared(datatype: Datatype, dims: readonly (number | string)[]): DeclaredTensor {
   return { name: 'x', datatype, dims };
@@ -76,34 +76,5 @@ describe('generated inputs', () => {
         if (datatype !== 'BYTES') assert.equal(bytes.byteLength, 2 * DATATYPES[datatype].size);
       }
     }
-  });
-});
-
-describe('stacked rows', () => {
-  it('lie one after the other along the first axis', () => {
-    const rows = [1, 2, 3].map((v) => [makeTensor('INT8', [1, 2], Int8Array.of(v, -v))]);
-    const [stacked] = stackRows(rows, [0]);
-    assert.deepEqual(stacked!.shape, [3, 2]);
-    assert.deepEqual([...Buffer.from(stacked!.bytes)], [1, 255, 2, 254, 3, 253]);
-  });
-
-  it('take turns along an inner axis', () => {
-    const rows = [1, 5].map((v) => [makeTensor('UINT8', [2, 1, 2], Uint8Array.of(v, v + 1, v + 2, v + 3))]);
-    const [stacked] = stackRows(rows, [1]);
-    assert.deepEqual(stacked!.shape, [2, 2, 2]);
-    assert.deepEqual([...stacked!.bytes], [1, 2, 5, 6, 3, 4, 7, 8]);
-  });
-
-  it('share inputs that have no rows', () => {
-    const rate = makeTensor('INT64', [], BigInt64Array.of(16_000n));
-    const row = (v: number) => [makeTensor('UINT8', [1], Uint8Array.of(v)), rate];
-    const [x, shared] = stackRows([row(1), row(2)], [0, null]);
-    assert.deepEqual([...x!.bytes], [1, 2]);
-    assert.equal(shared, rate);
-  });
-
-  it('of a single row are that row', () => {
-    const row = [makeTensor('UINT8', [1], Uint8Array.of(1))];
-    assert.equal(stackRows([row], [0])[0], row[0]);
   });
 });

@@ -4,6 +4,7 @@ import { declaredSignature, probe, withShapes } from '../../../src/executor/prob
 import type { DeclaredTensor } from '../../../src/executor/session.ts';
 import type { Datatype, Tensor } from '../../../src/tensor/tensor.ts';
 import { makeTensor, readTensor } from '../../../src/tensor/typed.ts';
+import type { Verdict } from '../../../src/tensor/verdict.ts';
 
 /** Inputs and outputs as `name: [datatype, ...dims]`. */
 type Declared = Readonly<Record<string, readonly [Datatype, ...(number | string)[]]>>;
@@ -46,8 +47,11 @@ function elementwise(change: (values: number[], rows: number) => number[]) {
 describe('probe', () => {
   it('finds the batch axes of a model whose rows keep to themselves, in about ten runs', async () => {
     const plain = elementwise((values) => values.map((v) => 2 * v));
-    const { signature, verdict, bytesPerRow, runs } = await probe(plain);
-    assert.deepEqual(verdict, { batched: true, reason: 'batched: rows alone and beside others are bit-identical' });
+    const { signature, batched, reason, outputs, exactSizes, isOpen, bytesPerRow, runs } = await probe(plain);
+    assert.ok(batched && !isOpen);
+    assert.equal(reason, 'rows answer the same alone and beside others, bit for bit (runs of 2, 3 and 8 rows)');
+    assert.deepEqual(outputs, [{ name: 'y', verdict: 'bit-exact', largestDifference: 0, largestUlps: 0 }]);
+    assert.deepEqual(exactSizes, [1, 2, 3, 8]);
     assert.deepEqual(signature, {
       batched: true,
       inputs: [{ name: 'x', datatype: 'FP32', shape: [-1, 4], batchAxis: 0 }],
@@ -66,11 +70,15 @@ describe('probe', () => {
 
   it('allows for rounding and says how much', async () => {
     const rounding = elementwise((values, rows) => values.map((v) => v * (1 + 1e-6 * rows)));
-    const { verdict } = await probe(rounding);
-    assert.match(
-      verdict.reason,
-      /^batched: rows alone and beside others are equal within rounding \(\d\.\de[-+]\d+\)$/,
-    );
+    const { batched, reason, outputs, exactSizes } = await probe(rounding);
+    assert.ok(batched);
+    assert.match(reason, /^rows answer the same .* within rounding \(at most \d\.\de[-+]\d+, \d+ ULPs, apart; runs of/);
+    const { verdict, largestDifference, largestUlps } = outputs[0]!;
+    assert.equal(verdict, 'rounding');
+    // Seven parts in a million of at most 1000, in steps of 2^-24 of it.
+    assert.ok(largestDifference > 1e-3 && largestDifference < 1e-2, `${largestDifference}`);
+    assert.ok(largestUlps > 50 && largestUlps < 150, `${largestUlps}`);
+    assert.deepEqual(exactSizes, [1]);
   });
 
   it('finds an inner batch axis, inputs without rows, and outputs with axes of their own', async () => {
@@ -150,22 +158,31 @@ describe('probe', () => {
     assert.ok((await probe(embedding)).signature.batched);
     const large = model({ image: ['FP32', 'N', 3, 'H', 'W'] }, { y: ['FP32', 'N'] }, ([image]) => {
       if (image!.shape[2]! < 200) throw new Error('too small');
-      return [fp32([image!.shape[0]!], Array(image!.shape[0]!).fill(1))];
+      const rows = image!.shape[0]!;
+      const values = numbers(image);
+      return [
+        fp32(
+          [rows],
+          Array.from({ length: rows }, (_, r) => values[(r * values.length) / rows]!),
+        ),
+      ];
     });
     assert.ok((await probe(large)).signature.batched);
   });
 
   describe('serves a model unbatched', () => {
-    const cases: [reason: RegExp, ReturnType<typeof model>][] = [
+    const cases: [verdict: Verdict, reason: RegExp, probed: ReturnType<typeof model>, open?: boolean][] = [
       [
-        /^unbatched: rows influence each other: output 'y' of a row changes beside other rows$/,
+        'leaking',
+        /^rows influence each other: output 'y' of a row changes beside other rows$/,
         elementwise((values) => {
           const sum = values.reduce((a, b) => a + Math.abs(b), 0);
           return values.map((v) => v / sum);
         }),
       ],
       [
-        /^unbatched: rows influence each other/,
+        'leaking',
+        /^rows influence each other/,
         // One step for all, as dynamic quantisation has it.
         elementwise((values) => {
           const step = Math.max(...values.map(Math.abs)) / 127;
@@ -173,62 +190,85 @@ describe('probe', () => {
         }),
       ],
       [
-        /^unbatched: rows influence each other/,
+        'leaking',
+        /^rows influence each other/,
         elementwise((values, rows) => values.map((v) => (rows > 4 ? v + values[0]! : v))),
       ],
       [
-        /^unbatched: its answers differ from run to run$/,
+        'unknown',
+        /^its answers differ from run to run$/,
         elementwise((values) => values.map((v) => v + Math.random())),
       ],
       [
-        /^unbatched: output 'y' does not follow the number of rows$/,
+        'leaking',
+        /^output 'y' does not follow the number of rows$/,
         model({ x: ['FP32', 'N', 4] }, { y: ['FP32', 4] }, ([x]) => [fp32([4], numbers(x).slice(0, 4))]),
       ],
       [
-        /^unbatched: output 'y' does not follow the number of rows$/,
+        'leaking',
+        /^output 'y' does not follow the number of rows$/,
         model({ x: ['FP32', 'N', 4] }, { y: ['FP32', 'N', 'N'] }, ([x]) => {
           const n = x!.shape[0]!;
           return [fp32([n, n], Array(n * n).fill(1))];
         }),
       ],
       [
-        /^unbatched: output 'y' does not follow the number of rows$/,
+        'leaking',
+        /^output 'y' does not follow the number of rows$/,
         model({ x: ['FP32', 'N', 4] }, { y: ['FP32', 'M', 4] }, ([x]) => {
           const values = numbers(x);
           return [fp32([2 * x!.shape[0]!, 4], [...values, ...values])];
         }),
       ],
       [
-        /^unbatched: none of its inputs has a dimension of free size$/,
+        'unknown',
+        /^none of its inputs has a dimension of free size$/,
         model({ x: ['FP32', 1, 4] }, { y: ['FP32', 1, 4] }, ([x]) => [x!]),
       ],
       [
-        /^unbatched: none of its inputs has a dimension of free size$/,
+        'unknown',
+        /^none of its inputs has a dimension of free size$/,
         model({}, { y: ['FP32', 1] }, () => [fp32([1], [1])]),
       ],
       [
-        /^unbatched: several rows cannot run together: one row only$/,
+        'unknown',
+        /^several rows cannot run together: one row only$/,
         elementwise((values, rows) => {
           if (rows > 1) throw new Error('one row only');
           return values;
         }),
       ],
       [
-        /^unbatched: generated inputs cannot run it: never$/,
+        'unknown',
+        /^generated inputs cannot run it: never$/,
         elementwise(() => {
           throw new Error('never');
         }),
+        true,
       ],
       [
-        /^unbatched: generated inputs give no finite answer, so rows cannot be compared$/,
+        'unknown',
+        /^there was no finite answer for output 'y', so that rows cannot be compared$/,
         elementwise((values) => values.map(() => Number.NaN)),
+        true,
+      ],
+      [
+        'unknown',
+        /^all rows had the same answer for output 'y', so that rows cannot be compared$/,
+        elementwise((values) => values.map(() => 7)),
+        true,
       ],
     ];
-    for (const [reason, probed] of cases) {
+    for (const [verdict, reason, probed, open = false] of cases) {
       it(`and says why: ${reason.source}`, async () => {
-        const { signature, verdict } = await probe(probed);
-        assert.equal(verdict.batched, false);
-        assert.match(verdict.reason, reason);
+        const finding = await probe(probed);
+        const { signature } = finding;
+        assert.deepEqual([finding.batched, finding.isOpen], [false, open]);
+        assert.match(finding.reason, reason);
+        assert.deepEqual(
+          finding.outputs.map((output) => output.verdict),
+          [verdict],
+        );
         assert.deepEqual(signature, declaredSignature(probed));
         assert.ok([...signature.inputs, ...signature.outputs].every(({ batchAxis }) => batchAxis === null));
       });
@@ -262,7 +302,7 @@ describe('probe', () => {
         ),
       ];
     });
-    assert.match((await probe(position)).verdict.reason, /rows influence each other/);
+    assert.match((await probe(position)).reason, /rows influence each other/);
   });
 
   it('declares a signature without axes before the probe', () => {
@@ -290,8 +330,8 @@ describe('probe', () => {
     ]);
     assert.equal((await probe(turned)).signature.outputs[0]!.batchAxis, 1);
     assert.equal(
-      (await probe({ ...turned, alongFirst: true })).verdict.reason,
-      "unbatched: output 'y' does not follow the number of rows",
+      (await probe({ ...turned, alongFirst: true })).reason,
+      "output 'y' does not follow the number of rows",
     );
   });
 

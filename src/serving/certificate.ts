@@ -1,0 +1,25 @@
+import type { Finding } from '../executor/messages.ts';
+import { type OutputVerdict, type Verdict, worstOf } from '../tensor/verdict.ts';
+
+/** Where the evidence of a {@link Certificate} comes from. */
+export type Evidence = 'generated' | 'real';
+
+/** Whether requests of a model version may share runs, and how that is known. */
+export interface Certificate {
+  /** The worst of all outputs. */
+  readonly verdict: Verdict;
+  /** By output, in the order of the signature. */
+  readonly outputs: readonly OutputVerdict[];
+  /** Whether rows were made up or came from requests. */
+  readonly evidence: Evidence;
+  /** What was found, for people. */
+  readonly reason: string;
+  /** Row counts of runs that were compared and in which every row had bit for bit the answer it has alone; ascending. */
+  readonly exactSizes: readonly number[];
+}
+
+/** What a finding certifies. */
+export function certificateOf(finding: Finding, evidence: Evidence): Certificate {
+  const { outputs, reason, exactSizes } = finding;
+  return { verdict: worstOf(outputs.map(({ verdict }) => verdict)), outputs, evidence, reason, exactSizes };
+}
