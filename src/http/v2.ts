@@ -3,6 +3,7 @@ import { ShoalError } from '../errors.ts';
 import { EXTENSIONS } from '../protocol/extensions.ts';
 import { modelConfig } from '../protocol/model-config.ts';
 import { modelMetadata } from '../protocol/model-metadata.ts';
+import { modelProfile } from '../protocol/model-profile.ts';
 import { versionStatistics } from '../protocol/statistics.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
 import type { Signature } from '../tensor/signature.ts';
@@ -62,6 +63,7 @@ export function addV2Routes(routes: Routes, parts: HttpParts): void {
       const versions = version === undefined ? registry.versions(model.name) : [model];
       return sendJson(reply, 200, { model_stats: statistics(parts, versions) });
     });
+    routes.add('GET', `${base}/profile`, (request, reply) => sendJson(reply, 200, modelProfile(find(request))));
     addInferRoute(routes, `${base}/infer`, V2_DIALECT, parts, find);
   }
 }

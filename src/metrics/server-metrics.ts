@@ -1,5 +1,6 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { ByteBudget } from '../batching/byte-budget.ts';
+import type { CurveVerdict } from '../batching/curve-verdict.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
 import { VERDICTS } from '../tensor/verdict.ts';
 import { addCounter, addGauge, addHistogram } from './collectors.ts';
@@ -48,6 +49,7 @@ export class ServerMetrics {
     this.#addRequests();
     this.#addBatches();
     this.#addModels();
+    this.#addCurves();
     if (triton) {
       addTritonMetrics(this.registry, (visit) =>
         this.#each((labels, meters) => {
@@ -261,6 +263,39 @@ export class ServerMetrics {
       help: 'Time to load and probe a version.',
       labelNames: VERSION_LABELS,
       read: (report) => this.#each((labels, { version }) => report(labels, (version.summary().loadMs ?? 0) / 1e3)),
+    });
+  }
+
+  #addCurves(): void {
+    const { registry } = this;
+    addGauge(registry, {
+      name: 'shoal_cost_curve_seconds',
+      help: 'What a run of so many rows takes, as measured; for rows of the size that most runs have.',
+      labelNames: [...VERSION_LABELS, 'rows'],
+      read: (report) =>
+        this.#each((labels, { version }) => {
+          for (const { rows, ms } of version.profile()?.doublings ?? [])
+            report({ ...labels, rows: `${rows}` }, ms / 1e3);
+        }),
+    });
+    addGauge(registry, {
+      name: 'shoal_batching_gain',
+      help: 'Rows per second at the knee of the cost curve, over those of one row at a time; absent while it is not known.',
+      labelNames: VERSION_LABELS,
+      read: (report) => this.#eachVerdict((labels, { gain }) => report(labels, gain)),
+    });
+    addGauge(registry, {
+      name: 'shoal_batching_knee_rows',
+      help: 'The fewest rows of a run with which rows per second are within 5 % of the most; absent while it is not known.',
+      labelNames: VERSION_LABELS,
+      read: (report) => this.#eachVerdict((labels, { kneeRows }) => report(labels, kneeRows)),
+    });
+  }
+
+  #eachVerdict(visit: (labels: { model: string; version: string }, verdict: CurveVerdict) => void): void {
+    this.#each((labels, { version }) => {
+      const verdict = version.profile()?.verdict;
+      if (verdict !== undefined && verdict.kind !== 'unknown') visit(labels, verdict);
     });
   }
 

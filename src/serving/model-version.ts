@@ -2,6 +2,7 @@ import { Batcher, type BatcherEvents, type BatcherOptions } from '../batching/ba
 import type { ByteBudget } from '../batching/byte-budget.ts';
 import type { CoreTokens } from '../batching/core-tokens.ts';
 import { CostEstimate } from '../batching/cost.ts';
+import { sayVerdict } from '../batching/curve-verdict.ts';
 import type { PendingRequest, Reply, Stamps, Submission } from '../batching/request.ts';
 import type { Clock } from '../clock.ts';
 import type { Config } from '../config.ts';
@@ -21,6 +22,8 @@ import { levelOf, queueOf } from './priority-levels.ts';
 import { chooseForModel, type ProviderChoice } from './provider.ts';
 import type { ModelSource } from './repository.ts';
 import { type Spread, spreadOver } from './threads.ts';
+import { VerdictWatch } from './verdict-watch.ts';
+import { describeCurve, type VersionProfile } from './version-profile.ts';
 
 export type ModelState = 'loading' | 'ready' | 'draining' | 'unloaded' | 'failed';
 
@@ -161,6 +164,7 @@ export class ModelVersion {
   #maxBatchSize = 1;
   #loadMs: number | undefined;
   #pool: ExecutorPool | undefined;
+  #watch: VerdictWatch | undefined;
   #loaded: Promise<void> | undefined;
   #drained: Promise<void> | undefined;
 
@@ -267,6 +271,14 @@ export class ModelVersion {
     };
   }
 
+  /** What has been measured of it; undefined until it is loaded. */
+  profile(): VersionProfile | undefined {
+    if (this.#batcher === undefined) return undefined;
+    const spread = { cores: this.#context.config.cores, ...this.#spread };
+    const unbatched = this.sharesRuns ? undefined : this.#batching;
+    return describeCurve(this.#cost, spread, this.#maxBatchSize, unbatched);
+  }
+
   /** Loads and probes the model; afterwards it is ready or failed. Never rejects; repeated calls join the first. */
   load(): Promise<void> {
     this.#loaded ??= this.#load();
@@ -313,6 +325,9 @@ export class ModelVersion {
         clock,
         events: this.#batcherEvents(),
       });
+      this.#watch = new VerdictWatch(this.#cost, this.#maxBatchSize, (verdict) =>
+        log.info({ ...this.#labels(), verdict }, `model '${this.name}': ${sayVerdict(verdict)}`),
+      );
       this.#pool.adopt(executor);
       this.#loadMs = clock.now() - start;
       this.#state = 'ready';
@@ -325,7 +340,7 @@ export class ModelVersion {
         configuration: this.#configuration,
       };
       log.info(
-        { ...fields, batching: this.#batching, maxBatchSize: this.#maxBatchSize },
+        { ...fields, batching: this.#batching, maxBatchSize: this.#maxBatchSize, curve: this.profile()!.sentence },
         `model '${this.name}' version ${this.version} is ready`,
       );
     } catch (thrown) {
@@ -515,6 +530,7 @@ export class ModelVersion {
         events.batchEnded(info, startMs, endMs, result, runner);
         // Those that were answered by this run are still in flight.
         this.#pool!.runEnded(runner, endMs - startMs, result !== undefined, this.inflightRequests > 1);
+        if (this.sharesRuns) this.#watch!.runEnded();
       },
       settled: (request, code) => events.settled(request, code),
       refused: (code) => events.refused(code),

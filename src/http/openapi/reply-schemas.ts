@@ -72,6 +72,35 @@ export const LOG_CHANGES: Json = {
   log_format: { enum: ['ISO8601', null] },
 };
 
+const AMOUNT: Json = { type: 'number', minimum: 0 };
+
+const curvePoint: Json = object({
+  rows: { ...AMOUNT, description: 'Rows of a typical run of about this size.' },
+  runs: { ...COUNT, description: 'Live runs seen; 0: known from the probe or a stored profile.' },
+  ms: object({ p50: AMOUNT, p90: AMOUNT, expected: AMOUNT }),
+  rows_per_second: AMOUNT,
+});
+
+const modelProfile: Json = object({
+  name: STRING,
+  version: VERSION,
+  batching: STRING,
+  max_batch_size: COUNT,
+  spread: object({ cores: COUNT, max_instances: COUNT, threads: COUNT }),
+  source: { enum: ['probe', 'cached', 'live'], description: 'Where the curve comes from.' },
+  verdict: object({
+    kind: { enum: ['pays', 'little', 'no', 'unknown'] },
+    sentence: STRING,
+    knee_rows: { ...COUNT, description: 'The fewest rows with which rows per second are within 5 % of the most.' },
+    gain: { ...AMOUNT, description: 'Rows per second there, over those of one row at a time.' },
+    still_rising: { ...BOOLEAN, description: 'Whether the knee is the largest size seen.' },
+  }),
+  curve: {
+    ...arrayOf(object({ row_bytes: COUNT, runs: COUNT, points: arrayOf(curvePoint) })),
+    description: 'For rows of each size in bytes, the one of most runs first; the verdict is on that one.',
+  },
+});
+
 /** Schemas of the replies that are the same whatever models are there. */
 export const REPLY_SCHEMAS: Readonly<Record<string, Json>> = {
   Error: ERROR_SCHEMA,
@@ -103,6 +132,7 @@ export const REPLY_SCHEMAS: Readonly<Record<string, Json>> = {
     },
     { description: "Triton's `ModelConfig` in JSON." },
   ),
+  ModelProfile: modelProfile,
   Statistics: object({ model_stats: arrayOf(statistics) }),
   RepositoryIndex: arrayOf({
     type: 'object',

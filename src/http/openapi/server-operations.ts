@@ -116,6 +116,13 @@ export function modelPaths(responses: ErrorResponses): Record<string, Json> {
       ok: jsonReply('Ready versions.', 'Statistics'),
       errors: ['MODEL_NOT_FOUND'],
     });
+    paths[`${base}/profile`] = get({
+      id: `profile${suffix}`,
+      tag: 'Models',
+      summary: `Whether batching pays for ${which}`,
+      ok: jsonReply('What has been measured of it on this machine.', 'ModelProfile'),
+      errors: ['MODEL_NOT_FOUND', 'MODEL_NOT_READY'],
+    });
     const v1 = `/v1/models/{model}${withVersion ? '/versions/{version}' : ''}`;
     paths[`${v1}/metadata`] = get({
       id: `v1_metadata${suffix}`,

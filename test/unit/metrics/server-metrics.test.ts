@@ -20,6 +20,13 @@ function versionOf(name: string): ModelVersion {
     signature: { batched: true, inputs: [], outputs: [] },
     sharesRuns: true,
     summary: () => ({ provider: 'cpu', loadMs: 250 }),
+    profile: () => ({
+      doublings: [
+        { rows: 1, ms: 5 },
+        { rows: 2, ms: 6 },
+      ],
+      verdict: { kind: 'pays', kneeRows: 2, gain: 1.6 },
+    }),
   };
   return fake as unknown as ModelVersion;
 }
@@ -75,6 +82,9 @@ describe('server metrics', () => {
       'shoal_cancelled_total',
       'shoal_executor_restarts_total',
       'shoal_executor_busy_seconds_total',
+      'shoal_cost_curve_seconds',
+      'shoal_batching_gain',
+      'shoal_batching_knee_rows',
       'shoal_model_state',
       'shoal_model_load_duration_seconds',
       'shoal_event_loop_delay_seconds',
@@ -100,6 +110,13 @@ describe('server metrics', () => {
     assert.equal(await scrape(metrics, 'shoal_model_state{model="a",version="1",state="failed"}'), 0);
     assert.equal(await scrape(metrics, 'shoal_model_info{model="a",version="1",provider="cpu",batching="batched"}'), 1);
     assert.equal(await scrape(metrics, 'shoal_build_info{version="1.2.3",node="20.0.0",onnxruntime="1.30.0"}'), 1);
+  });
+
+  it('show the cost curve and its verdict', async () => {
+    const { metrics } = setUp('a');
+    assert.equal(await scrape(metrics, 'shoal_cost_curve_seconds{model="a",version="1",rows="2"}'), 0.006);
+    assert.equal(await scrape(metrics, 'shoal_batching_gain{model="a",version="1"}'), 1.6);
+    assert.equal(await scrape(metrics, 'shoal_batching_knee_rows{model="a",version="1"}'), 2);
   });
 
   it('write histograms cumulated, with sum and count', async () => {
