@@ -1,3 +1,4 @@
+import type { Certificate } from '../serving/certificate.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
 
 /**
@@ -10,12 +11,14 @@ export function modelProfile(model: ModelVersion): object {
   const profile = model.state === 'unloaded' ? undefined : model.profile();
   if (profile === undefined) throw model.notReady();
   const { source, verdict, sentence, lanes, spread } = profile;
+  const { certificate } = model;
   const { kind, kneeRows, gain, isOpen } = verdict;
   return {
     name: model.name,
     version: model.version,
     batching: model.summary().batching,
     max_batch_size: model.maxBatchSize,
+    ...(certificate === undefined ? {} : { certificate: certificateReply(certificate) }),
     spread: { cores: spread.cores, max_instances: spread.instances, threads: spread.threads },
     source,
     verdict: { kind, sentence, knee_rows: kneeRows, gain: round(gain), still_rising: isOpen },
@@ -28,6 +31,21 @@ export function modelProfile(model: ModelVersion): object {
         ms: { p50: round(point.ms), p90: round(point.highMs), expected: round(point.expectedMs) },
         rows_per_second: round((1e3 * point.rows) / point.ms),
       })),
+    })),
+  };
+}
+
+function certificateReply({ verdict, evidence, reason, exactSizes, outputs }: Certificate): object {
+  return {
+    verdict,
+    evidence,
+    reason,
+    exact_sizes: exactSizes,
+    outputs: outputs.map((output) => ({
+      name: output.name,
+      verdict: output.verdict,
+      largest_difference: output.largestDifference,
+      largest_ulps: output.largestUlps,
     })),
   };
 }

@@ -1,4 +1,5 @@
 import { DATATYPE_NAMES } from '../../tensor/tensor.ts';
+import { VERDICTS } from '../../tensor/verdict.ts';
 import { ERROR_SCHEMA } from './errors.ts';
 import { arrayOf, BOOLEAN, COUNT, type Json, object, ref, STRING } from './json-schema.ts';
 
@@ -81,11 +82,28 @@ const curvePoint: Json = object({
   rows_per_second: AMOUNT,
 });
 
+const certificate: Json = {
+  ...object({
+    verdict: { enum: VERDICTS, description: 'The worst of all outputs.' },
+    evidence: {
+      enum: ['generated', 'real'],
+      description: 'Whether the rows compared were made up or came in requests.',
+    },
+    reason: STRING,
+    exact_sizes: { ...arrayOf(COUNT), description: 'Rows of runs in which every row had its answer bit for bit.' },
+    outputs: arrayOf(
+      object({ name: STRING, verdict: { enum: VERDICTS }, largest_difference: AMOUNT, largest_ulps: AMOUNT }),
+    ),
+  }),
+  description: 'Whether rows that share a run keep their answers.',
+};
+
 const modelProfile: Json = object({
   name: STRING,
   version: VERSION,
   batching: STRING,
   max_batch_size: COUNT,
+  certificate,
   spread: object({ cores: COUNT, max_instances: COUNT, threads: COUNT }),
   source: { enum: ['probe', 'cached', 'live'], description: 'Where the curve comes from.' },
   verdict: object({

@@ -11,6 +11,7 @@ interface Profile {
   readonly version: string;
   readonly source: string;
   readonly max_batch_size: number;
+  readonly certificate: { readonly verdict: string; readonly outputs: readonly { readonly name: string }[] };
   readonly spread: object;
   readonly verdict: {
     readonly kind: string;
@@ -47,12 +48,18 @@ describe('the profile of a model', () => {
     const server = await startServer(t, { m: mlp(MLP_WIDTHS.mlp) }, { cores: 2, provider: 'cpu' });
     const before = await profileOf(server, 'm');
     assert.deepEqual([before.name, before.version, before.source], ['m', '1', 'probe']);
+    assert.deepEqual(
+      [before.certificate.verdict, before.certificate.outputs.map(({ name }) => name)],
+      ['bit-exact', ['y']],
+    );
     assert.deepEqual(before.spread, { cores: 2, max_instances: 2, threads: 1 });
     assert.deepEqual(
       before.curve.map(({ points }) => points.map(({ rows, runs }) => [rows, runs])),
       [
         [
           [1, 0],
+          [2, 0],
+          [3, 0],
           [8, 0],
         ],
       ],
@@ -67,6 +74,7 @@ describe('the profile of a model', () => {
       [
         [1, 8],
         [2, 8],
+        [3, 0],
         [4, 8],
         [8, 0],
         [16, 8],

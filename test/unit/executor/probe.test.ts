@@ -63,6 +63,8 @@ describe('probe', () => {
       runs.map(({ rows, bytes }) => [rows, bytes]),
       [
         [1, 16],
+        [2, 32],
+        [3, 48],
         [8, 128],
       ],
     );
