@@ -54,15 +54,14 @@ export function outcomeOf(head: Head, batch: RowBatch): Outcome {
  * How a head does on rows, and the gradient of its loss there, without regularisation.
  *
  * @param share what the gradient is multiplied by: the rows' share of a step that others have rows of, too.
- * @param gradient gets the gradient by the parameters; what it held is gone.
+ * @param gradient gets the gradient by the parameters, added to what it holds.
  */
-export function gradientOf(head: Head, batch: RowBatch, share: number, gradient: Float64Array): Outcome {
+export function addGradient(head: Head, batch: RowBatch, share: number, gradient: Float64Array): Outcome {
   const count = rowsOf(head, batch);
   const given = forward(head, batch.features, count);
   const outputs = given.at(-1)!;
   const loss = lossOf(outputs, batch, head.shape);
   if (share !== 1) for (let i = 0; i < loss.gradient.length; i++) loss.gradient[i]! *= share;
-  gradient.fill(0);
   backward(head, batch.features, count, given, loss.gradient, gradient);
   return { loss: loss.value, right: rightOf(outputs, batch, head.shape) };
 }

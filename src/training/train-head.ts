@@ -1,6 +1,6 @@
 import { descend, type GradientSource, nextTurn, type TrainingStep, unlessStopped } from './descent.ts';
 import type { Head } from './head.ts';
-import { gather, gradientOf } from './step.ts';
+import { addGradient, gather } from './step.ts';
 import { TimeAccount } from './time-account.ts';
 import { checkFeatures, planOf, type TrainHeadOptions, type Turn } from './training-plan.ts';
 
@@ -25,11 +25,8 @@ export async function* trainHead(options: TrainHeadOptions): AsyncGenerator<Trai
     end = await turn();
     return () => end();
   };
-  let part: Float64Array | undefined;
 
   const bySlices = async (head: Head, rows: Uint32Array, gradient: Float64Array) => {
-    part ??= new Float64Array(gradient.length);
-    gradient.fill(0);
     let loss = 0;
     let right = 0;
     for (let at = 0; at < rows.length; at += sliceRows) {
@@ -43,16 +40,17 @@ export async function* trainHead(options: TrainHeadOptions): AsyncGenerator<Trai
       }
       const slice = rows.subarray(at, at + sliceRows);
       const share = slice.length / rows.length;
-      const found = gradientOf(head, gather(options, shape, slice), share, part);
-      for (let i = 0; i < gradient.length; i++) gradient[i]! += part[i]!;
+      const found = addGradient(head, gather(options, shape, slice), share, gradient);
       loss += found.loss * share;
       right += found.right;
     }
     return { loss, right };
   };
-  const source: GradientSource = (head, rows, gradient) =>
-    rows.length <= sliceRows
-      ? gradientOf(head, gather(options, shape, rows), 1, gradient)
+  const source: GradientSource = (head, rows, gradient) => {
+    gradient.fill(0);
+    return rows.length <= sliceRows
+      ? addGradient(head, gather(options, shape, rows), 1, gradient)
       : bySlices(head, rows, gradient);
+  };
   return yield* descend({ ...options, turn: take }, plan, source, account);
 }

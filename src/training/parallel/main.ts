@@ -2,7 +2,7 @@ import os from 'node:os';
 import { monotonicMs } from '../../clock.ts';
 import { messageOf } from '../../errors.ts';
 import { headOf, parameterCount } from '../head.ts';
-import { gather, gradientOf } from '../step.ts';
+import { addGradient, gather } from '../step.ts';
 import type { Examples } from '../training-plan.ts';
 import { BlockingPipe } from './blocking-pipe.ts';
 import {
@@ -105,7 +105,8 @@ async function answer(
     const numbers = new Float64Array(bytes.buffer, HEADER_BYTES);
     const startMs = monotonicMs();
     const share = part.length / ofRows;
-    const { loss, right } = gradientOf(head, gather(examples, shape, part), share, numbers.subarray(GRADIENT_HEAD));
+    const gradient = numbers.subarray(GRADIENT_HEAD).fill(0);
+    const { loss, right } = addGradient(head, gather(examples, shape, part), share, gradient);
     const toCome = parts.length - 1 - i;
     numbers.set([startMs, monotonicMs(), loss * share, right, toCome]);
     await writing;

@@ -3,7 +3,7 @@ import { grantedCores } from '../../granted.ts';
 import { descend, type TrainingStep } from '../descent.ts';
 import type { Head } from '../head.ts';
 import { TimeAccount } from '../time-account.ts';
-import { planOf, type TrainHeadOptions } from '../training-plan.ts';
+import { checkFeatures, planOf, type TrainHeadOptions } from '../training-plan.ts';
 import { WorkerTeam } from './worker-team.ts';
 
 /** What {@link trainDataParallel} goes by: all that `trainHead` goes by, and how the work is spread. */
@@ -54,7 +54,8 @@ const MOST_WORKERS = 64;
  */
 export async function* trainDataParallel(options: DataParallelOptions): AsyncGenerator<ParallelStep, Head> {
   const account = new TimeAccount();
-  const plan = planOf(options);
+  if (Number.isInteger(options.width) && options.width > 0) await checkFeatures(options);
+  const plan = planOf(options, true);
   const { workers = Math.min(grantedCores(), MOST_WORKERS), microShards = 1, workerEntry: entry, signal } = options;
   inRange('workers', workers, MOST_WORKERS);
   inRange('microShards', microShards, 1024);

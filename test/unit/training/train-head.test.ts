@@ -3,7 +3,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { seededRandom, shuffle } from '../../../src/random.ts';
 import type { TrainingStep } from '../../../src/training/descent.ts';
 import { createHead, forward, type Head } from '../../../src/training/head.ts';
-import { gather, gradientOf } from '../../../src/training/step.ts';
+import { addGradient, gather } from '../../../src/training/step.ts';
 import { trainHead } from '../../../src/training/train-head.ts';
 import { planOf, type TrainHeadOptions } from '../../../src/training/training-plan.ts';
 
@@ -258,7 +258,7 @@ describe('a step of many products', () => {
     const head = createHead(plan.shape, seededRandom(plan.seed));
     const order = plan.learned.slice();
     shuffle(order, seededRandom(plan.seed + 1));
-    const whole = gradientOf(head, gather(wide(), plan.shape, order.subarray(0, 64)), 1, new Float64Array(9340));
+    const whole = addGradient(head, gather(wide(), plan.shape, order.subarray(0, 64)), 1, new Float64Array(9340));
     assert.ok(Math.abs(whole.loss - loss) < 1e-12, `${whole.loss}, ${loss}`);
   });
 
