@@ -53,6 +53,15 @@ export const OPTIONS = {
     default: '120s',
     help: 'time limit for loading and probing one model',
   },
+  pipelines: {
+    group: 'Models',
+    kind: 'text',
+    pattern: '[^\\0]+',
+    allowed: "the path of a folder, 'auto' or 'off'",
+    default: 'auto',
+    placeholder: 'folder',
+    help: "folder with pipelines, *.js or *.mjs (*.ts where Node.js runs it); auto: 'pipelines' beside the models folder, if it is there; off: none",
+  },
   host: {
     group: 'Network',
     kind: 'text',

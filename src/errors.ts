@@ -83,7 +83,7 @@ export function messageOf(thrown: unknown): string {
 }
 
 /** Why a server cannot start serving; each has a message that says what to do. */
-export type ServeErrorCode = 'MODELS_MISSING' | 'NAME_TWICE' | 'NAME_INVALID';
+export type ServeErrorCode = 'MODELS_MISSING' | 'NAME_TWICE' | 'NAME_INVALID' | 'PIPELINE_INVALID';
 
 /** The server cannot start: something around it, not a request, is wrong. */
 export class ServeError extends Error {

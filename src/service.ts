@@ -3,18 +3,21 @@ import { createRequire } from 'node:module';
 import type { FastifyPluginCallback } from 'fastify';
 import { byteBudget } from './batching/byte-budget.ts';
 import { CoreTokens } from './batching/core-tokens.ts';
-import type { BatchInfo, Reply, Stamps } from './batching/request.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { type Config, type ConfigInput, resolveConfig } from './config.ts';
-import { ShoalError } from './errors.ts';
 import { grantedMemoryBytes } from './granted.ts';
 import { addRoutes, addUnknownPaths } from './http/app.ts';
 import type { HttpParts } from './http/parts.ts';
 import { createLogger, type Logger } from './logging.ts';
 import { type BuildInfo, ServerMetrics } from './metrics/server-metrics.ts';
+import type { Pipeline } from './pipeline/define.ts';
+import { loadFolder, type PipelineSource } from './pipeline/folder.ts';
+import type { PipelineEvents } from './pipeline/pipeline-version.ts';
+import { Pipelines } from './pipeline/pipelines.ts';
 import { LogSettings } from './protocol/log-settings.ts';
+import type { InferResult } from './serving/infer-result.ts';
 import { type ControlParameters, findStartSources, ModelControl } from './serving/model-control.ts';
-import type { InferOptions, ModelSummary, ModelVersion } from './serving/model-version.ts';
+import type { InferOptions, ModelSummary } from './serving/model-version.ts';
 import { chooseProvider, type ProviderChoice } from './serving/provider.ts';
 import { ModelRegistry } from './serving/registry.ts';
 import type { ModelSource } from './serving/repository.ts';
@@ -29,6 +32,8 @@ export interface ServiceDeps {
   readonly logger?: Logger;
   /** The executor's program, for bundlers that move it: the path of `executor/main.js`. */
   readonly executorEntry?: string;
+  /** Pipelines to serve beside those of the folder. */
+  readonly pipelines?: readonly Pipeline[];
   /** @internal For tests: CPU time after which a run may count as hung. */
   readonly hangFloorMs?: number;
   /** @internal For tests: memory that counts as granted. */
@@ -37,15 +42,7 @@ export interface ServiceDeps {
   readonly clock?: Clock;
 }
 
-/** The answer to {@link Service.infer}. */
-export interface InferResult {
-  readonly model: string;
-  readonly version: string;
-  /** By name, in the order asked for. Views of a batch's memory: copy what is kept for long. */
-  readonly outputs: Readonly<Record<string, Tensor>>;
-  readonly batch: BatchInfo;
-  readonly stamps: Readonly<Stamps>;
-}
+export type { InferResult };
 
 /** Options of {@link Service.plugin}. */
 export interface PluginOptions {
@@ -60,6 +57,7 @@ export class Service {
   readonly logSettings: LogSettings;
   readonly registry: ModelRegistry;
   readonly control: ModelControl;
+  readonly pipelines: Pipelines;
   readonly metrics: ServerMetrics;
   readonly build: BuildInfo;
   readonly clock: Clock;
@@ -73,7 +71,13 @@ export class Service {
   #closesConnections = false;
   #drained: Promise<void> | undefined;
 
-  private constructor(config: Config, logger: Logger, deps: ServiceDeps, sources: readonly ModelSource[]) {
+  private constructor(
+    config: Config,
+    logger: Logger,
+    deps: ServiceDeps,
+    sources: readonly ModelSource[],
+    pipelines: readonly PipelineSource[],
+  ) {
     this.config = config;
     this.logger = logger;
     this.logSettings = new LogSettings(logger);
@@ -103,18 +107,32 @@ export class Service {
       hangFloorMs: deps.hangFloorMs,
     });
     this.control = new ModelControl(this.registry, config);
+    this.pipelines = this.#servePipelines(pipelines);
     this.#loaded = this.registry.load();
   }
 
   /**
    * Finds the models and starts to load them.
    *
-   * @throws {ConfigError} for a wrong option. @throws {ServeError} when the models folder cannot be served.
+   * @throws {ConfigError} for a wrong option. @throws {ServeError} when the models folder or a pipeline cannot be served.
    */
   static async create(options: ConfigInput | Config = {}, deps: ServiceDeps = {}): Promise<Service> {
     const config = resolveConfig(options);
     const sources = await findStartSources(config);
-    return new Service(config, deps.logger ?? createLogger(config), deps, sources);
+    const registered = (deps.pipelines ?? []).map((pipeline) => ({ name: pipeline.name ?? '', pipeline, file: '' }));
+    const pipelines = [...(await loadFolder(config.pipelines, config.models)), ...registered];
+    return new Service(config, deps.logger ?? createLogger(config), deps, sources, pipelines);
+  }
+
+  #servePipelines(sources: readonly PipelineSource[]): Pipelines {
+    const { config, clock, logger, registry } = this;
+    const eventsFor = (name: string): PipelineEvents => this.metrics.pipelineMetersFor(name);
+    try {
+      return new Pipelines(sources, { config, clock, log: logger, registry, eventsFor });
+    } catch (thrown) {
+      this.metrics.close();
+      throw thrown;
+    }
   }
 
   /** Resolves when every model is ready or failed. */
@@ -160,25 +178,7 @@ export class Service {
     inputs: Readonly<Record<string, Tensor>>,
     options: InferOptions & { readonly version?: string | undefined } = {},
   ): Promise<InferResult> {
-    const version = this.registry.get(model, options.version);
-    let reply: Reply;
-    try {
-      reply = await version.infer(new Map(Object.entries(inputs ?? {})), options);
-    } catch (thrown) {
-      // While it waited for room, another version took the place of this one.
-      const isRefused = thrown instanceof ShoalError && thrown.code === 'MODEL_NOT_READY';
-      if (options.whenFull !== 'wait' || !isRefused || !this.#isReplaced(version, options.version)) throw thrown;
-      return this.infer(model, inputs, options);
-    }
-    const { outputs, batch, stamps } = reply;
-    const names = options.outputs?.length ? options.outputs : version.signature!.outputs.map((spec) => spec.name);
-    const named = Object.fromEntries(names.map((name, i) => [name, outputs[i]!]));
-    return { model, version: version.version, outputs: named, batch, stamps };
-  }
-
-  #isReplaced(version: ModelVersion, asked: string | undefined): boolean {
-    const versions = this.registry.find(version.name)?.versions ?? [];
-    return versions.some((one) => one !== version && one.isReady && (asked === undefined || one.version === asked));
+    return this.registry.infer(model, inputs, options);
   }
 
   /**
@@ -243,8 +243,10 @@ export class Service {
     const late = new Promise<void>((resolve) => {
       timer = this.clock.setTimer(timeoutMs, resolve);
     });
-    await Promise.race([this.registry.drain(), late]);
+    // Pipelines first: what they have begun still asks models.
+    await Promise.race([this.pipelines.drain().then(() => this.registry.drain()), late]);
     timer!.cancel();
+    await this.pipelines.close();
     this.registry.close();
     this.registry.kill();
     this.metrics.close();

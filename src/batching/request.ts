@@ -46,6 +46,17 @@ export interface Reply {
   readonly outputs: readonly Tensor[];
   readonly stamps: Readonly<Stamps>;
   readonly batch: BatchInfo;
+  /** What the time between handing over and back was spent on, where the answer came from more than one run. */
+  readonly parts?: readonly AnswerPart[];
+}
+
+/** A part of the time of an answer; parts may overlap. */
+export interface AnswerPart {
+  /** A token. */
+  readonly name: string;
+  readonly ms: number;
+  /** `key=value` words. */
+  readonly description: string;
 }
 
 /** What a caller hands to the batcher. */

@@ -4,6 +4,7 @@ import { messageOf, ServeError, type ServeErrorCode } from '../errors.ts';
 const WHAT_TO_DO: Readonly<Record<ServeErrorCode, string>> = {
   MODELS_MISSING: '; create it or name another one: shoal serve <folder>',
   NAME_TWICE: '; rename or remove one of the two',
+  PIPELINE_INVALID: '',
   NAME_INVALID: '',
 };
 

@@ -75,9 +75,10 @@ export class Health {
     const { registry } = this.#parts;
     if (SERVER_NAMES.includes(service)) return this.#parts.notReady() === undefined ? 'SERVING' : 'NOT_SERVING';
     // One that was unloaded is known, and not serving.
-    const model = registry.find(service);
-    if (model === undefined) return 'SERVICE_UNKNOWN';
-    return model.versions.some((version) => version.isReady) ? 'SERVING' : 'NOT_SERVING';
+    const versions =
+      registry.kindOf(service) === 'pipeline' ? registry.servables(service) : registry.find(service)?.versions;
+    if (versions === undefined) return 'SERVICE_UNKNOWN';
+    return versions.some((version) => version.isReady) ? 'SERVING' : 'NOT_SERVING';
   }
 
   #look(): void {

@@ -1,8 +1,8 @@
-import type { PendingRequest, Reply } from '../batching/request.ts';
+import type { Reply } from '../batching/request.ts';
 import { ShoalError } from '../errors.ts';
 import { checkClassification, classifyOutput } from '../protocol/classification.ts';
 import { runSliced } from '../protocol/sliced.ts';
-import type { ModelVersion } from '../serving/model-version.ts';
+import type { Pending, Servable } from '../serving/servable.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { encodeInferReply } from './infer-reply.ts';
 import { type InferCall, InferRequestReader, readInferRequest } from './infer-request.ts';
@@ -30,8 +30,8 @@ export class InferExchange {
   readonly #reader: InferRequestReader;
   readonly #receivedMs: number;
   #call: InferCall | undefined;
-  #model: ModelVersion | undefined;
-  #pending: PendingRequest | undefined;
+  #model: Servable | undefined;
+  #pending: Pending | undefined;
   #hasLeft = false;
 
   /** @param message a `ModelInferRequest`; it must not change until the caller has been answered. */
@@ -104,9 +104,9 @@ export class InferExchange {
   }
 
   /** The version asked for. @throws {ShoalError} MODEL_NOT_FOUND. */
-  #findModel(): ModelVersion {
+  #findModel(): Servable {
     const { modelName, modelVersion } = this.#reader;
-    this.#model ??= this.#parts.registry.get(modelName, modelVersion === '' ? undefined : modelVersion);
+    this.#model ??= this.#parts.registry.servable(modelName, modelVersion === '' ? undefined : modelVersion);
     return this.#model;
   }
 

@@ -5,7 +5,7 @@ import { modelMetadata } from '../protocol/model-metadata.ts';
 import { repositoryIndex } from '../protocol/repository-index.ts';
 import { versionStatistics } from '../protocol/statistics.ts';
 import type { ControlParameters } from '../serving/model-control.ts';
-import type { ModelVersion } from '../serving/model-version.ts';
+import type { Servable } from '../serving/servable.ts';
 import type { Signature } from '../tensor/signature.ts';
 import type { Method } from './methods.ts';
 import type { GrpcParts } from './parts.ts';
@@ -13,9 +13,9 @@ import type { GrpcParts } from './parts.ts';
 /** The methods of `inference.GRPCInferenceService` but those for inference itself. */
 export function inferenceMethods(parts: GrpcParts): Readonly<Record<string, Method>> {
   const { registry, control, metrics, logSettings } = parts;
-  const find = (request: Readonly<Record<string, unknown>>): ModelVersion => {
+  const find = (request: Readonly<Record<string, unknown>>): Servable => {
     const { name, version } = addressOf(request);
-    return registry.get(name, version);
+    return registry.servable(name, version);
   };
   return {
     ServerLive: () => ({ live: true }),
@@ -25,7 +25,7 @@ export function inferenceMethods(parts: GrpcParts): Readonly<Record<string, Meth
     ModelMetadata: (request) => {
       const model = find(request);
       const { version } = addressOf(request);
-      const ready = registry.versions(model.name).filter((one) => one.isReady);
+      const ready = registry.servables(model.name).filter((one) => one.isReady);
       const versions = version === undefined ? ready.map((one) => one.version) : [version];
       return modelMetadata(model, signatureOf(model), versions);
     },
@@ -36,9 +36,13 @@ export function inferenceMethods(parts: GrpcParts): Readonly<Record<string, Meth
     ModelStatistics: (request) => {
       const { name, version } = addressOf(request);
       const versions =
-        name === '' ? registry.all() : version === undefined ? registry.versions(name) : [registry.get(name, version)];
+        name === ''
+          ? [...registry.all(), ...registry.pipelines]
+          : version === undefined
+            ? registry.servables(name)
+            : [registry.servable(name, version)];
       const ready = versions.filter((one) => one.isReady);
-      return { model_stats: ready.map((one) => versionStatistics(metrics.metersOf(one))) };
+      return { model_stats: ready.map((one) => versionStatistics(metrics.tallyOf(one))) };
     },
     RepositoryIndex: async (request) => {
       refuseRepository(request);
@@ -70,7 +74,7 @@ function addressOf({ name, version }: Readonly<Record<string, unknown>>): {
   return { name: String(name), version: version === '' ? undefined : String(version) };
 }
 
-function signatureOf(model: ModelVersion): Signature {
+function signatureOf(model: Servable): Signature {
   const { signature } = model;
   if (signature === undefined) throw model.notReady();
   return signature;

@@ -1,9 +1,10 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { PendingRequest, Reply } from '../batching/request.ts';
+import type { Reply } from '../batching/request.ts';
 import { invalid, type ShoalError } from '../errors.ts';
 import { errorTiming, serverTiming } from '../protocol/server-timing.ts';
 import { runSliced } from '../protocol/sliced.ts';
-import type { ModelVersion, Protocol } from '../serving/model-version.ts';
+import type { Protocol } from '../serving/model-version.ts';
+import type { Pending, Servable } from '../serving/servable.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { chooseReplyCoding } from './content-coding.ts';
 import { forgetLeaver, watchLeaver } from './leavers.ts';
@@ -33,15 +34,15 @@ export interface Dialect<Call> {
   /** Under this name requests are counted. */
   readonly protocol: Protocol;
   /** Reads a body. @throws {ShoalError} INVALID_REQUEST. */
-  decode(body: Buffer, request: FastifyRequest, model: ModelVersion): Generator<void, Call, void>;
+  decode(body: Buffer, request: FastifyRequest, model: Servable): Generator<void, Call, void>;
   /** What is to be run. @throws {ShoalError} INVALID_REQUEST when its answer could not be given. */
-  plan(call: Call, model: ModelVersion): InferPlan;
+  plan(call: Call, model: Servable): InferPlan;
   /** Writes the reply. @throws {ShoalError} INVALID_REQUEST when the answer cannot be given as it was asked for. */
-  encode(call: Call, answer: Reply, model: ModelVersion): Generator<void, EncodedReply, void>;
+  encode(call: Call, answer: Reply, model: Servable): Generator<void, EncodedReply, void>;
 }
 
 /** The model version that a request is for. @throws {ShoalError} when there is none. */
-export type FindModel = (request: FastifyRequest, reply: FastifyReply) => ModelVersion;
+export type FindModel = (request: FastifyRequest, reply: FastifyReply) => Servable;
 
 /**
  * One inference request over HTTP, from its body to its reply. It goes by callbacks, not promises: at tens of thousands
@@ -51,12 +52,12 @@ export class InferExchange<Call> {
   readonly #dialect: Dialect<Call>;
   readonly #parts: HttpParts;
   readonly #find: FindModel;
-  #model: ModelVersion;
+  #model: Servable;
   readonly #request: FastifyRequest;
   readonly #reply: FastifyReply;
   readonly #receivedMs: number;
   #call: Call | undefined;
-  #pending: PendingRequest | undefined;
+  #pending: Pending | undefined;
 
   /**
    * @param request whose model has been noted.

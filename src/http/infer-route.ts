@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { ShoalError } from '../errors.ts';
-import type { ModelVersion } from '../serving/model-version.ts';
+import type { Servable } from '../serving/servable.ts';
 import { countEarlyError, type Dialect, type FindModel, InferExchange } from './exchange.ts';
 import { type HttpParts, notedOf } from './parts.ts';
 import type { Routes } from './routes.ts';
@@ -18,7 +18,7 @@ export function addInferRoute<Call>(
   parts: HttpParts,
   find: FindModel,
 ): void {
-  const findKnown = (request: FastifyRequest, reply: FastifyReply): ModelVersion | undefined => {
+  const findKnown = (request: FastifyRequest, reply: FastifyReply): Servable | undefined => {
     try {
       return find(request, reply);
     } catch {

@@ -5,8 +5,8 @@ import type { Logger } from '../logging.ts';
 import type { BuildInfo, ServerMetrics } from '../metrics/server-metrics.ts';
 import type { LogSettings } from '../protocol/log-settings.ts';
 import type { ModelControl } from '../serving/model-control.ts';
-import type { ModelVersion } from '../serving/model-version.ts';
 import type { ModelRegistry } from '../serving/registry.ts';
+import type { Servable } from '../serving/servable.ts';
 
 /** What the routes work with. */
 export interface HttpParts {
@@ -29,7 +29,7 @@ export interface Noted {
   /** When its headers had been read. */
   receivedMs: number;
   /** The model it is for, once it is known. */
-  model: ModelVersion | undefined;
+  model: Servable | undefined;
   readonly reply: FastifyReply;
   /** Set where the body has been expanded; may be called as soon as it has been read, and is when it is answered. */
   release: (() => void) | undefined;

@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify';
 import type { Reply } from '../batching/request.ts';
 import { invalid } from '../errors.ts';
-import type { ModelVersion } from '../serving/model-version.ts';
+import type { Servable } from '../serving/servable.ts';
 import { ByteWriter } from '../tensor/byte-writer.ts';
 import { estimateJsonBytes } from '../tensor/json-encode.ts';
 import { NestedJsonWriter, partOf } from '../tensor/json-nested.ts';
@@ -13,7 +13,7 @@ import type { EncodedReply } from './v2-codec.ts';
 /** Inference as KServe's version 1 and TensorFlow Serving have it: `instances` or `inputs` in, nested JSON out. */
 export const V1_DIALECT: Dialect<PredictCall> = { protocol: 'v1', decode, plan, encode };
 
-function* decode(body: Buffer, _request: FastifyRequest, model: ModelVersion): Generator<void, PredictCall, void> {
+function* decode(body: Buffer, _request: FastifyRequest, model: Servable): Generator<void, PredictCall, void> {
   if (model.signature === undefined) {
     model.events.refused('MODEL_NOT_READY');
     throw model.notReady();
@@ -21,7 +21,7 @@ function* decode(body: Buffer, _request: FastifyRequest, model: ModelVersion): G
   return yield* decodePredictRequest(body, model.signature);
 }
 
-function plan({ inputs, rows }: PredictCall, { name, signature }: ModelVersion): InferPlan {
+function plan({ inputs, rows }: PredictCall, { name, signature }: Servable): InferPlan {
   if (rows !== undefined && signature?.batched) {
     const other = signature.outputs.find((spec) => spec.batchAxis !== 0);
     if (other !== undefined) {
@@ -33,7 +33,7 @@ function plan({ inputs, rows }: PredictCall, { name, signature }: ModelVersion):
   return { inputs, outputs: undefined, queueTimeoutMs: undefined, priority: undefined };
 }
 
-function* encode({ rows }: PredictCall, { outputs }: Reply, model: ModelVersion): Generator<void, EncodedReply, void> {
+function* encode({ rows }: PredictCall, { outputs }: Reply, model: Servable): Generator<void, EncodedReply, void> {
   const names = model.signature!.outputs.map(({ name }) => name);
   let expected = 64;
   for (const tensor of outputs) expected += 2 * estimateJsonBytes(tensor);

@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { ShoalError } from '../errors.ts';
 import { signatureDef } from '../protocol/signature-def.ts';
-import type { ModelVersion } from '../serving/model-version.ts';
+import type { Servable } from '../serving/servable.ts';
 import { addInferRoute } from './infer-route.ts';
 import type { HttpParts } from './parts.ts';
 import { sendError, sendJson } from './replies.ts';
@@ -10,7 +10,7 @@ import { V1_DIALECT } from './v1-dialect.ts';
 import { SIGNATURE_NAME } from './v1-request.ts';
 
 /** States as TensorFlow Serving names them. */
-const STATES: Readonly<Record<ModelVersion['state'], string>> = {
+const STATES: Readonly<Record<Servable['state'], string>> = {
   loading: 'LOADING',
   ready: 'AVAILABLE',
   draining: 'UNLOADING',
@@ -37,14 +37,14 @@ export function addV1Routes(routes: Routes, parts: HttpParts): void {
     routes.add('GET', path, (request, reply) => {
       const { model, version } = request.params as Params;
       refuseGetOfVerb(request, reply, parts);
-      const one = registry.get(model, version);
-      const versions = version === undefined ? registry.versions(model) : [one];
+      const one = registry.servable(model, version);
+      const versions = version === undefined ? registry.servables(model) : [one];
       const body = { name: model, ready: one.isReady, model_version_status: versions.map(versionStatus) };
       return one.isReady ? sendJson(reply, 200, body) : sendError(reply, one.notReady(), body);
     });
     routes.add('GET', `${path}/metadata`, (request, reply) => {
       const { model, version } = request.params as Params;
-      const one = registry.get(model, version);
+      const one = registry.servable(model, version);
       if (one.signature === undefined) throw one.notReady();
       return sendJson(reply, 200, signatureDef(one, one.signature, SIGNATURE_NAME));
     });
@@ -57,7 +57,7 @@ export function addV1Routes(routes: Routes, parts: HttpParts): void {
       if (!VERBS[verb])
         throw new ShoalError('UNIMPLEMENTED', `:${verb} is not implemented by this server, only :predict`);
       const { model, version } = request.params as Params;
-      return version === undefined ? registry.get(last, undefined) : registry.get(model, last);
+      return version === undefined ? registry.servable(last, undefined) : registry.servable(model, last);
     });
   }
 }
@@ -81,7 +81,7 @@ function refuseGetOfVerb(request: FastifyRequest, reply: FastifyReply, { registr
   throw new ShoalError('METHOD_NOT_ALLOWED', `${request.method} is not allowed here, only POST`);
 }
 
-function versionStatus(version: ModelVersion): object {
+function versionStatus(version: Servable): object {
   const { state, reason } = version.summary();
   return {
     version: version.version,

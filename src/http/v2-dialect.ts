@@ -2,7 +2,7 @@ import type { FastifyRequest } from 'fastify';
 import type { Reply } from '../batching/request.ts';
 import { invalid } from '../errors.ts';
 import { checkClassification, classifyOutput } from '../protocol/classification.ts';
-import type { ModelVersion } from '../serving/model-version.ts';
+import type { Servable } from '../serving/servable.ts';
 import type { Signature } from '../tensor/signature.ts';
 import type { Dialect, InferPlan } from './exchange.ts';
 import {
@@ -20,14 +20,14 @@ const HEADER_LENGTH = 'inference-header-content-length';
 /** Inference as the Open Inference Protocol, version 2, has it. */
 export const V2_DIALECT: Dialect<InferCall> = { protocol: 'v2', decode, plan, encode };
 
-function decode(body: Buffer, { headers }: FastifyRequest, model: ModelVersion): Generator<void, InferCall, void> {
+function decode(body: Buffer, { headers }: FastifyRequest, model: Servable): Generator<void, InferCall, void> {
   const headerLength = headers[HEADER_LENGTH];
   if (Array.isArray(headerLength)) throw invalid(`header ${HEADER_LENGTH} is there more than once`);
   if (headerLength !== undefined && isRawBody(headerLength)) return decodeRawBody(body, model);
   return decodeInferRequest(body, headerLength);
 }
 
-function plan(call: InferCall, { signature }: ModelVersion): InferPlan {
+function plan(call: InferCall, { signature }: Servable): InferPlan {
   if (call.outputs !== undefined) checkClassification(signature?.outputs ?? [], call.outputs);
   refuseUnwritable(call, signature);
   return {
@@ -38,7 +38,7 @@ function plan(call: InferCall, { signature }: ModelVersion): InferPlan {
   };
 }
 
-function encode(call: InferCall, answer: Reply, model: ModelVersion): Generator<void, EncodedReply, void> {
+function encode(call: InferCall, answer: Reply, model: Servable): Generator<void, EncodedReply, void> {
   const { outputs: asked, binaryByDefault, id } = call;
   const specs = model.signature!.outputs;
   const outputs: InferReply['outputs'][number][] = [];
@@ -53,7 +53,7 @@ function encode(call: InferCall, answer: Reply, model: ModelVersion): Generator<
 
 /** {@link encodeInferReply} with classes in place of the outputs for which they were asked. */
 function* encodeClasses(
-  model: ModelVersion,
+  model: Servable,
   asked: readonly RequestedOutput[],
   reply: InferReply,
 ): Generator<void, EncodedReply, void> {

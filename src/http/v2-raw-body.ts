@@ -1,5 +1,5 @@
 import { invalid } from '../errors.ts';
-import type { ModelVersion } from '../serving/model-version.ts';
+import type { Servable } from '../serving/servable.ts';
 import { SLICE_BYTES } from '../tensor/json-text.ts';
 import { RawTensorReader } from '../tensor/raw-tensor.ts';
 import type { Signature, TensorSpec } from '../tensor/signature.ts';
@@ -21,7 +21,7 @@ export function isRawBody(headerLength: string): boolean {
  * @throws {ShoalError} INVALID_REQUEST when the model has not exactly one input, when its shape leaves more than one
  * way to read the bytes, or when they are not as many as any shape needs.
  */
-export function* decodeRawBody(body: Buffer, model: ModelVersion): Generator<void, InferCall, void> {
+export function* decodeRawBody(body: Buffer, model: Servable): Generator<void, InferCall, void> {
   const { name, signature } = model;
   if (signature === undefined) throw model.notReady();
   if (body.length === 0) throw invalid(`the request has no body, expected the bytes of the input of model '${name}'`);

@@ -5,7 +5,7 @@ import { modelConfig } from '../protocol/model-config.ts';
 import { modelMetadata } from '../protocol/model-metadata.ts';
 import { modelProfile } from '../protocol/model-profile.ts';
 import { versionStatistics } from '../protocol/statistics.ts';
-import type { ModelVersion } from '../serving/model-version.ts';
+import type { Servable } from '../serving/servable.ts';
 import type { Signature } from '../tensor/signature.ts';
 import { addInferRoute } from './infer-route.ts';
 import type { HttpParts } from './parts.ts';
@@ -21,9 +21,9 @@ interface ModelParams {
 /** The routes of the Open Inference Protocol, version 2. */
 export function addV2Routes(routes: Routes, parts: HttpParts): void {
   const { registry } = parts;
-  const find = (request: FastifyRequest): ModelVersion => {
+  const find = (request: FastifyRequest): Servable => {
     const { model, version } = request.params as ModelParams;
-    return registry.get(model, version);
+    return registry.servable(model, version);
   };
 
   routes.add('GET', '/v2/health/live', (_request, reply) => sendJson(reply, 200, { live: true }));
@@ -37,7 +37,7 @@ export function addV2Routes(routes: Routes, parts: HttpParts): void {
   );
   routes.add('GET', '/v2/models', (_request, reply) => sendJson(reply, 200, { models: registry.names }));
   routes.add('GET', '/v2/models/stats', (_request, reply) =>
-    sendJson(reply, 200, { model_stats: statistics(parts, registry.all()) }),
+    sendJson(reply, 200, { model_stats: statistics(parts, [...registry.all(), ...registry.pipelines]) }),
   );
 
   for (const base of ['/v2/models/:model', '/v2/models/:model/versions/:version']) {
@@ -49,7 +49,7 @@ export function addV2Routes(routes: Routes, parts: HttpParts): void {
     routes.add('GET', base, (request, reply) => {
       const model = find(request);
       const { version } = request.params as ModelParams;
-      const ready = registry.versions(model.name).filter((one) => one.isReady);
+      const ready = registry.servables(model.name).filter((one) => one.isReady);
       const versions = version === undefined ? ready.map((one) => one.version) : [version];
       return sendJson(reply, 200, modelMetadata(model, signatureOf(model), versions));
     });
@@ -60,7 +60,7 @@ export function addV2Routes(routes: Routes, parts: HttpParts): void {
     routes.add('GET', `${base}/stats`, (request, reply) => {
       const model = find(request);
       const { version } = request.params as ModelParams;
-      const versions = version === undefined ? registry.versions(model.name) : [model];
+      const versions = version === undefined ? registry.servables(model.name) : [model];
       return sendJson(reply, 200, { model_stats: statistics(parts, versions) });
     });
     routes.add('GET', `${base}/profile`, (request, reply) => sendJson(reply, 200, modelProfile(find(request))));
@@ -68,12 +68,12 @@ export function addV2Routes(routes: Routes, parts: HttpParts): void {
   }
 }
 
-function signatureOf(model: ModelVersion): Signature {
+function signatureOf(model: Servable): Signature {
   const { signature } = model;
   if (signature === undefined || model.state === 'unloaded') throw model.notReady();
   return signature;
 }
 
-function statistics({ metrics }: HttpParts, versions: readonly ModelVersion[]): object[] {
-  return versions.filter((one) => one.isReady).map((one) => versionStatistics(metrics.metersOf(one)));
+function statistics({ metrics }: HttpParts, versions: readonly Servable[]): object[] {
+  return versions.filter((one) => one.isReady).map((one) => versionStatistics(metrics.tallyOf(one)));
 }

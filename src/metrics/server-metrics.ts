@@ -2,11 +2,14 @@ import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { ByteBudget } from '../batching/byte-budget.ts';
 import type { CurveVerdict } from '../batching/curve-verdict.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
+import type { Servable } from '../serving/servable.ts';
 import { VERDICTS } from '../tensor/verdict.ts';
 import { addCounter, addGauge, addHistogram } from './collectors.ts';
 import { HotHistogram, SECONDS } from './histogram.ts';
+import { PipelineMeters } from './pipeline-meters.ts';
+import { addPipelineMetrics } from './pipeline-metrics.ts';
 import { addTritonMetrics, FIRST_RESPONSE_MS } from './triton-metrics.ts';
-import { OUTCOMES, PROTOCOLS, RELEASE_REASONS, STAGES, VersionMeters } from './version-meters.ts';
+import { OUTCOMES, PROTOCOLS, RELEASE_REASONS, STAGES, VersionMeters, type VersionTally } from './version-meters.ts';
 
 const STATES = ['loading', 'ready', 'draining', 'unloaded', 'failed'] as const;
 const VERSION_LABELS = ['model', 'version'] as const;
@@ -29,6 +32,7 @@ export interface BuildInfo {
 export class ServerMetrics {
   readonly registry: Registry = new Registry();
   readonly #meters: Map<string, VersionMeters> = new Map();
+  readonly #pipelines: Map<string, PipelineMeters> = new Map();
   readonly #loopDelay: HotHistogram = new HotHistogram(SECONDS);
   readonly #loopTimer: NodeJS.Timeout;
   readonly #triton: boolean;
@@ -85,6 +89,24 @@ export class ServerMetrics {
   /** The counters of a version that has been given some by {@link ServerMetrics.metersFor} and is not gone. */
   metersOf(version: ModelVersion): VersionMeters {
     return this.#meters.get(keyOf(version))!;
+  }
+
+  /** What statistics of a version, or of a pipeline, are made from. */
+  tallyOf(servable: Servable): VersionTally {
+    return servable.kind === 'pipeline'
+      ? this.#pipelines.get(servable.name)!.tally()
+      : this.#meters.get(keyOf(servable))!;
+  }
+
+  /** The counters of a pipeline. */
+  pipelineMetersFor(name: string): PipelineMeters {
+    if (this.#pipelines.size === 0) addPipelineMetrics(this.registry, () => this.#pipelines.values());
+    let meters = this.#pipelines.get(name);
+    if (meters === undefined) {
+      meters = new PipelineMeters(name);
+      this.#pipelines.set(name, meters);
+    }
+    return meters;
   }
 
   close(): void {
@@ -306,6 +328,6 @@ export class ServerMetrics {
 }
 
 /** What tells a version's counters apart from all others'. A name has no slash. */
-function keyOf({ name, version }: ModelVersion): string {
+function keyOf({ name, version }: Pick<Servable, 'name' | 'version'>): string {
   return `${name}/${version}`;
 }

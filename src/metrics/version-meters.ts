@@ -90,8 +90,26 @@ export interface SizeTally {
   handbackMs: number;
 }
 
+/** What statistics are made from. */
+export interface VersionTally {
+  readonly version: { readonly name: string; readonly version: string };
+  /** Answered requests. */
+  readonly successes: number;
+  readonly fail: Readonly<Tally>;
+  readonly queueMs: number;
+  readonly handoverMs: number;
+  readonly computeMs: number;
+  readonly handbackMs: number;
+  /** Rows answered. */
+  readonly rows: number;
+  readonly runs: number;
+  readonly sizes: ReadonlyMap<number, SizeTally>;
+  /** Wall-clock milliseconds of the last request; 0 before the first. */
+  readonly lastRequestMs: number;
+}
+
 /** The counters of one model version. Written on the hot path, read when someone looks. */
-export class VersionMeters implements VersionEvents {
+export class VersionMeters implements VersionEvents, VersionTally {
   /** The version whose state is shown beside the counters. */
   version: ModelVersion;
   readonly duration: HotHistogram = new HotHistogram(SECONDS);

@@ -1,4 +1,4 @@
-import type { ModelVersion } from '../serving/model-version.ts';
+import type { Servable } from '../serving/servable.ts';
 import { classify, refuseUnrankable } from '../tensor/classify.ts';
 import type { TensorSpec } from '../tensor/signature.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -29,7 +29,7 @@ export function checkClassification(outputs: readonly TensorSpec[], asked: reado
  * @throws {ShoalError} INVALID_REQUEST when the output has no elements.
  */
 export function* classifyOutput(
-  model: Pick<ModelVersion, 'signature' | 'labels'>,
+  model: Pick<Servable, 'signature' | 'labels'>,
   { name, classes }: AskedClasses,
   tensor: Tensor,
 ): Generator<void, Tensor, void> {

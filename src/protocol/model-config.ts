@@ -1,11 +1,15 @@
 import { tritonType } from '../serving/apply-settings.ts';
 import type { QueuePolicyMessage, TensorMessage } from '../serving/model-config-message.ts';
 import type { ModelSettings, QueueSettings, VersionPolicy } from '../serving/model-settings.ts';
-import type { ModelVersion } from '../serving/model-version.ts';
+import type { Servable } from '../serving/servable.ts';
 import { isBatchedAlongFirst, type Signature, type TensorSpec } from '../tensor/signature.ts';
+import { PIPELINE_PLATFORM } from './model-metadata.ts';
 
 /** What of a model version its configuration is made from. */
-type Configured = Pick<ModelVersion, 'name' | 'settings' | 'maxBatchSize' | 'batchWindowMs' | 'sharesRuns' | 'summary'>;
+type Configured = Pick<
+  Servable,
+  'kind' | 'name' | 'settings' | 'maxBatchSize' | 'batchWindowMs' | 'sharesRuns' | 'summary'
+>;
 
 /**
  * Model configuration in the JSON form of Triton's `ModelConfig`: what the model's file says, completed from the model
@@ -16,12 +20,13 @@ type Configured = Pick<ModelVersion, 'name' | 'settings' | 'maxBatchSize' | 'bat
 export function modelConfig(model: Configured, signature: Signature): object {
   const { name, settings } = model;
   const { message } = settings;
+  const isPipeline = model.kind === 'pipeline';
   const alongFirst = isBatchedAlongFirst(signature);
   const hasBatching = model.sharesRuns || message.dynamic_batching !== undefined;
   return {
     name,
-    platform: 'onnxruntime_onnx',
-    backend: 'onnxruntime',
+    platform: isPipeline ? PIPELINE_PLATFORM : 'onnxruntime_onnx',
+    backend: isPipeline ? 'shoal' : 'onnxruntime',
     version_policy: versionPolicy(settings.versions),
     max_batch_size: alongFirst ? model.maxBatchSize : 0,
     input: signature.inputs.map((spec) => ({
@@ -42,8 +47,8 @@ export function modelConfig(model: Configured, signature: Signature): object {
     batch_output: [],
     ...(message.optimization === undefined ? {} : { optimization: message.optimization }),
     ...(hasBatching ? { dynamic_batching: dynamicBatching(settings, model.batchWindowMs) } : {}),
-    instance_group: instanceGroup(model),
-    default_model_filename: settings.modelFile,
+    instance_group: isPipeline ? [] : instanceGroup(model),
+    default_model_filename: isPipeline ? '' : settings.modelFile,
     cc_model_filenames: {},
     metric_tags: {},
     parameters: Object.fromEntries(

@@ -1,11 +1,12 @@
-import type { Reply, Stamps } from '../batching/request.ts';
+import type { AnswerPart, Reply, Stamps } from '../batching/request.ts';
 
 /**
  * The `Server-Timing` header of an answer: its stages in milliseconds, which add up to the total, and how its batch
  * came about. The total is stamped on its own, from the headers read to the reply handed to the socket.
  */
 export function serverTiming(reply: Reply, endMs: number, totalMs: number): string {
-  const { stamps, batch } = reply;
+  const { stamps, batch, parts } = reply;
+  if (parts !== undefined) return partsTiming(stamps, parts, endMs, totalMs);
   const compute = stamps.computeEndMs - stamps.computeStartMs;
   return (
     `decode;dur=${round(stamps.enqueuedMs - stamps.receivedMs)}, ` +
@@ -16,6 +17,21 @@ export function serverTiming(reply: Reply, endMs: number, totalMs: number): stri
     `encode;dur=${round(endMs - stamps.settledMs)}, ` +
     `total;dur=${round(totalMs)}`
   );
+}
+
+/** The header of an answer that came from several runs; its parts overlap, and make up the time between decode and encode. */
+function partsTiming(stamps: Readonly<Stamps>, parts: readonly AnswerPart[], endMs: number, totalMs: number): string {
+  const entries = parts.map(({ name, ms, description }) => {
+    const desc = description === '' ? '' : `;desc="${description}"`;
+    return `${name};dur=${round(ms)}${desc}`;
+  });
+  return [
+    `decode;dur=${round(stamps.enqueuedMs - stamps.receivedMs)}`,
+    `run;dur=${round(stamps.settledMs - stamps.enqueuedMs)}`,
+    ...entries,
+    `encode;dur=${round(endMs - stamps.settledMs)}`,
+    `total;dur=${round(totalMs)}`,
+  ].join(', ');
 }
 
 /** The header of an error: how far the request came, and the total. */

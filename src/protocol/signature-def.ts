@@ -1,4 +1,4 @@
-import type { ModelVersion } from '../serving/model-version.ts';
+import type { Servable } from '../serving/servable.ts';
 import type { Signature, TensorSpec } from '../tensor/signature.ts';
 import type { Datatype } from '../tensor/tensor.ts';
 
@@ -26,7 +26,7 @@ const DTYPES: Readonly<Record<Datatype, string>> = {
  * @param signatureName what the signature is called.
  */
 export function signatureDef(
-  { name, version }: Pick<ModelVersion, 'name' | 'version'>,
+  { name, version }: Pick<Servable, 'name' | 'version'>,
   signature: Signature,
   signatureName: string,
 ): object {

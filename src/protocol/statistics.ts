@@ -1,10 +1,10 @@
-import type { SizeTally, VersionMeters } from '../metrics/version-meters.ts';
+import type { SizeTally, VersionTally } from '../metrics/version-meters.ts';
 
 /**
  * Triton's statistics of a version (triton-inference-server/server, `docs/protocol/extension_statistics.md`): integers
  * only, and every key, for `perf_analyzer` reads them unchecked. `success` is the sum of its parts, each rounded.
  */
-export function versionStatistics(meters: VersionMeters): object {
+export function versionStatistics(meters: VersionTally): object {
   const { successes, fail, version } = meters;
   const perSuccess = (ms: number): Duration => duration(successes, ms);
   const parts = {

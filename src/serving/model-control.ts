@@ -118,6 +118,9 @@ export class ModelControl {
   }
 
   async #load(name: string, config: string | undefined): Promise<void> {
+    if (this.#registry.kindOf(name) === 'pipeline') {
+      throw new ShoalError('LOAD_FAILED', `model '${name}' was not loaded: a pipeline has this name`);
+    }
     const sources = await this.#read(name, config);
     if (sources.length === 0) {
       this.#registry.forget(name);
@@ -128,6 +131,9 @@ export class ModelControl {
   }
 
   async #unload(name: string): Promise<void> {
+    if (this.#registry.kindOf(name) === 'pipeline') {
+      throw invalid(`'${name}' is a pipeline, which is served as long as the server runs`);
+    }
     const model = this.#registry.find(name);
     if (model === undefined) {
       if ((await this.#read(name)).length === 0) throw notFound(name);

@@ -3,7 +3,7 @@ import type { ByteBudget } from '../batching/byte-budget.ts';
 import type { CoreTokens } from '../batching/core-tokens.ts';
 import { CostEstimate } from '../batching/cost.ts';
 import { sayVerdict } from '../batching/curve-verdict.ts';
-import type { PendingRequest, Reply, Stamps, Submission } from '../batching/request.ts';
+import { PendingRequest, type Reply, type Stamps, type Submission } from '../batching/request.ts';
 import type { Clock } from '../clock.ts';
 import type { Config } from '../config.ts';
 import { type ErrorCode, invalid, messageOf, ShoalError, toShoalError } from '../errors.ts';
@@ -21,6 +21,7 @@ import type { BatchingSettings, ModelSettings, QueueSettings } from './model-set
 import { levelOf, queueOf } from './priority-levels.ts';
 import { chooseForModel, type ProviderChoice } from './provider.ts';
 import type { ModelSource } from './repository.ts';
+import type { Pending, Servable } from './servable.ts';
 import { type Spread, spreadOver } from './threads.ts';
 import { VerdictWatch } from './verdict-watch.ts';
 import { describeCurve, type VersionProfile } from './version-profile.ts';
@@ -148,7 +149,8 @@ const HANG_WALL_FACTOR = 6;
  *
  * loading → ready → draining → unloaded, or failed with a reason.
  */
-export class ModelVersion {
+export class ModelVersion implements Servable {
+  readonly kind = 'model' as const;
   readonly source: ModelSource;
   readonly events: VersionEvents;
   readonly #context: ServingContext;
@@ -416,8 +418,8 @@ export class ModelVersion {
   }
 
   /** Gives a request up; see {@link Batcher.cancel}. */
-  cancel(request: PendingRequest): void {
-    this.#batcher?.cancel(request);
+  cancel(request: Pending): void {
+    if (request instanceof PendingRequest) this.#batcher?.cancel(request);
   }
 
   /** Takes no more requests; resolves when all accepted ones are settled and the executors have been let go. */

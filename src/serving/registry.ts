@@ -1,13 +1,20 @@
+import type { Reply } from '../batching/request.ts';
 import { ShoalError } from '../errors.ts';
+import type { Signature } from '../tensor/signature.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { InferResult } from './infer-result.ts';
 import { LoadQueue } from './load-queue.ts';
-import type { ModelSummary, ModelVersion, ServingContext } from './model-version.ts';
+import type { InferOptions, ModelSummary, ModelVersion, ServingContext } from './model-version.ts';
 import { listModels, type ModelSource, scanModel } from './repository.ts';
+import type { Servable } from './servable.ts';
 import { type IndexEntry, type ModelHome, ServedModel } from './served-model.ts';
 
 /** The models of a server by name; each name has its versions in rising order. */
 export class ModelRegistry {
   readonly #models: Map<string, ServedModel> = new Map();
   readonly #home: ModelHome;
+  /** What is served beside the models. */
+  readonly #pipelines: Map<string, Servable> = new Map();
 
   /** @param sources what is to be served from the start. */
   constructor(sources: readonly ModelSource[], context: ServingContext) {
@@ -17,9 +24,25 @@ export class ModelRegistry {
     }
   }
 
-  /** Names of models that are loaded, loading, draining or failed; not of those that were unloaded. */
+  /** Names of models that are loaded, loading, draining or failed, not of those that were unloaded; and of pipelines. */
   get names(): string[] {
-    return [...this.#models.values()].filter((model) => model.isPresent).map(({ name }) => name);
+    const models = [...this.#models.values()].filter((model) => model.isPresent).map(({ name }) => name);
+    return [...models, ...this.#pipelines.keys()];
+  }
+
+  /** What is served beside the models, in the order in which it was added. */
+  get pipelines(): readonly Servable[] {
+    return [...this.#pipelines.values()];
+  }
+
+  /** Serves a pipeline under its name, which no model has and none can take from now on. */
+  addPipeline(pipeline: Servable): void {
+    this.#pipelines.set(pipeline.name, pipeline);
+  }
+
+  /** What a name stands for; a model where nothing is known of it. */
+  kindOf(name: string): Servable['kind'] {
+    return this.#pipelines.has(name) ? 'pipeline' : 'model';
   }
 
   /** Loads what is to be served from the start, the highest version of each model first; resolves when each is ready or failed. */
@@ -81,6 +104,57 @@ export class ModelRegistry {
   }
 
   /**
+   * What answers requests for a name: {@link get} of a model, or a pipeline.
+   *
+   * @throws {ShoalError} MODEL_NOT_FOUND.
+   */
+  servable(name: string, version: string | undefined): Servable {
+    const pipeline = this.#pipelines.size === 0 ? undefined : this.#pipelines.get(name);
+    if (pipeline === undefined) return this.get(name, version);
+    if (version === undefined || version === pipeline.version) return pipeline;
+    throw new ShoalError('MODEL_NOT_FOUND', `pipeline '${name}' has no version '${version}', only ${pipeline.version}`);
+  }
+
+  /** {@link versions} of a model, or a pipeline, which has one. @throws {ShoalError} MODEL_NOT_FOUND. */
+  servables(name: string): readonly Servable[] {
+    const pipeline = this.#pipelines.get(name);
+    return pipeline === undefined ? this.versions(name) : [pipeline];
+  }
+
+  /**
+   * Runs a model or a pipeline as a request from outside would.
+   *
+   * @param inputs by name; their bytes must not change until the promise has settled.
+   * @throws {ShoalError} MODEL_NOT_FOUND, and what {@link Servable.submit} throws and rejects with.
+   */
+  async infer(
+    name: string,
+    inputs: Readonly<Record<string, Tensor>>,
+    options: InferOptions & { readonly version?: string | undefined } = {},
+  ): Promise<InferResult> {
+    const servable = this.servable(name, options.version);
+    let reply: Reply;
+    try {
+      reply = await servable.infer(new Map(Object.entries(inputs ?? {})), options);
+    } catch (thrown) {
+      // While it waited for room, another version took the place of this one.
+      const isRefused = thrown instanceof ShoalError && thrown.code === 'MODEL_NOT_READY';
+      if (options.whenFull !== 'wait' || !isRefused || !this.#isReplaced(servable, options.version)) throw thrown;
+      return this.infer(name, inputs, options);
+    }
+    const { outputs, batch, stamps } = reply;
+    const { version, signature } = servable;
+    const names = options.outputs?.length ? options.outputs : signature!.outputs.map((spec) => spec.name);
+    const named = Object.fromEntries(names.map((output, i) => [output, outputs[i]!]));
+    return { model: name, version, outputs: named, rows: rowsOf(signature!, inputs), batch, stamps };
+  }
+
+  #isReplaced(before: Servable, asked: string | undefined): boolean {
+    const versions = this.find(before.name)?.versions ?? [];
+    return versions.some((one) => one !== before && one.isReady && (asked === undefined || one.version === asked));
+  }
+
+  /**
    * Every version that is known, loading ones included, by name and number; with explicit model control also models of
    * the folder that have never been loaded.
    *
@@ -89,9 +163,13 @@ export class ModelRegistry {
   async index(readyOnly: boolean): Promise<IndexEntry[]> {
     const { config } = this.#home.context;
     const entries = [...this.#models.values()].flatMap((model) => model.index());
+    for (const pipeline of this.#pipelines.values()) {
+      const { name, version, state, isReady } = pipeline;
+      entries.push({ name, version, state, isReady, reason: isReady ? '' : pipeline.notReady().message });
+    }
     if (config.modelControlMode === 'explicit' && !readyOnly) {
       for (const name of await listModels(config.models).catch(() => [])) {
-        if (this.#models.has(name)) continue;
+        if (this.#models.has(name) || this.#pipelines.has(name)) continue;
         const sources = await scanModel(config.models, name).catch(() => []);
         if (sources.length > 0)
           entries.push({ name, version: undefined, state: 'absent', isReady: false, reason: 'not loaded' });
@@ -108,6 +186,7 @@ export class ModelRegistry {
       if (!isWanted || versions.some((version) => version.isReady)) continue;
       reasons.push(`model '${name}' is ${versions.at(-1)!.state}`);
     }
+    for (const pipeline of this.#pipelines.values()) if (!pipeline.isReady) reasons.push(pipeline.notReady().message);
     return reasons;
   }
 
@@ -132,4 +211,10 @@ export class ModelRegistry {
   kill(): void {
     for (const version of this.#home.alive) version.kill();
   }
+}
+
+/** How many rows a request has that was taken. */
+function rowsOf({ batched, inputs: specs }: Signature, inputs: Readonly<Record<string, Tensor>>): number {
+  const spec = batched ? specs.find(({ batchAxis }) => batchAxis !== null) : undefined;
+  return spec === undefined ? 1 : inputs[spec.name]!.shape[spec.batchAxis!]!;
 }

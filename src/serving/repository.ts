@@ -225,7 +225,8 @@ function checkName(name: string, full: string): void {
     throw new ServeError('NAME_INVALID', `the model name of ${JSON.stringify(full)} ${wrong}; rename it`);
 }
 
-function nameProblem(name: string): string | undefined {
+/** Why a name cannot be a model's; undefined when it can. */
+export function nameProblem(name: string): string | undefined {
   if (name === '' || name.startsWith('.')) return 'is empty or starts with a dot';
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
   if (/[\u0000-\u001f\u007f/\\]/.test(name)) return 'has a control character or a slash';

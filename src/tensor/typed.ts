@@ -1,4 +1,5 @@
 import { invalid } from '../errors.ts';
+import type { DataOf } from './signature-types.ts';
 import {
   asBuffer,
   DATATYPES,
@@ -24,6 +25,13 @@ export type TensorData =
   | Float32Array
   | Float64Array
   | readonly string[];
+
+/** A tensor of which datatype and shape are known to the compiler. */
+export interface TypedTensor<D extends Datatype = Datatype, S extends readonly number[] = readonly number[]>
+  extends Tensor {
+  readonly datatype: D;
+  readonly shape: S;
+}
 
 type NumberArray = new (
   buffer: ArrayBuffer,
@@ -55,7 +63,15 @@ export const ARRAYS: Readonly<Record<Exclude<Datatype, 'BYTES'>, NumberArray>> =
  *
  * @throws {ShoalError} INVALID_REQUEST when array and datatype, or length and shape, do not belong together.
  */
-export function makeTensor(datatype: Datatype, shape: readonly number[], data: TensorData): Tensor {
+export function makeTensor<const D extends Datatype, const S extends readonly number[]>(
+  datatype: D,
+  shape: S,
+  data: DataOf[D],
+): TypedTensor<D, S> {
+  return { datatype, shape, bytes: bytesOf(datatype, shape, data) };
+}
+
+function bytesOf(datatype: Datatype, shape: readonly number[], data: TensorData): Uint8Array {
   if (!isDatatype(datatype)) throw invalid(`there is no datatype '${String(datatype)}'`);
   const count = elementCount(shape);
   if (data.length !== count) {
@@ -63,15 +79,20 @@ export function makeTensor(datatype: Datatype, shape: readonly number[], data: T
   }
   if (datatype === 'BYTES') {
     if (ArrayBuffer.isView(data)) throw invalid('a BYTES tensor is made from an array of strings');
-    return { datatype, shape, bytes: encodeStrings(data) };
+    return encodeStrings(data);
   }
   if (!(data instanceof ARRAYS[datatype]))
     throw invalid(`a tensor of ${datatype} is made from a ${ARRAYS[datatype].name}`);
-  return { datatype, shape, bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
 /** The elements of a tensor: a view where its bytes are aligned, otherwise a copy; strings are always new. */
-export function readTensor({ datatype, shape, bytes }: Tensor): TensorData {
+export function readTensor<D extends Datatype>(tensor: Tensor & { readonly datatype: D }): DataOf[D] {
+  // The datatype says which array it is, which the compiler does not follow.
+  return elementsOf(tensor) as DataOf[D];
+}
+
+function elementsOf({ datatype, shape, bytes }: Tensor): TensorData {
   const count = elementCount(shape);
   if (datatype === 'BYTES') return decodeStrings(asBuffer(bytes), count);
   const aligned = bytes.byteOffset % DATATYPES[datatype].size === 0 ? bytes : Uint8Array.from(bytes);

@@ -46,7 +46,7 @@ export function rowInputs({ first, deeds, width, key }: RowsSpec): Map<string, T
     const [outer, row, j] = [Math.floor(i / (rows * width)), Math.floor(i / width) % rows, i % width];
     return numbers[row]! * 7 + outer * 5 + j;
   });
-  return new Map([
+  return new Map<string, Tensor>([
     ['id', makeTensor('INT32', [rows, 2], Int32Array.from(deeds.flatMap((deed, r) => [numbers[r]!, DEEDS[deed]])))],
     ['wave', makeTensor('INT16', [2, rows, width], wave)],
     [
@@ -77,7 +77,7 @@ export function answerRows([id, wave, text, key]: readonly Tensor[]): ReadonlyMa
     for (const char of texts[r]!) sum = (Math.imul(sum, 33) + char.codePointAt(0)!) | 0;
     return sum;
   });
-  return new Map([
+  return new Map<number, Tensor>([
     [0, makeTensor('INT32', [rows], sums)],
     [
       1,
