@@ -63,7 +63,13 @@ export function addV2Routes(routes: Routes, parts: HttpParts): void {
       const versions = version === undefined ? registry.servables(model.name) : [model];
       return sendJson(reply, 200, { model_stats: statistics(parts, versions) });
     });
-    routes.add('GET', `${base}/profile`, (request, reply) => sendJson(reply, 200, modelProfile(find(request))));
+    routes.add('GET', `${base}/profile`, (request, reply) => {
+      const { model, version } = request.params as ModelParams;
+      if (registry.kindOf(model) === 'pipeline') {
+        throw new ShoalError('NOT_FOUND', `pipeline '${model}' has no profile; the models it asks have theirs`);
+      }
+      return sendJson(reply, 200, modelProfile(registry.get(model, version)));
+    });
     addInferRoute(routes, `${base}/infer`, V2_DIALECT, parts, find);
   }
 }
