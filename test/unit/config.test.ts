@@ -36,6 +36,7 @@ describe('resolveConfig', () => {
       modelControlMode: 'none',
       loadModel: [],
       loadTimeoutMs: 120_000,
+      pipelines: 'auto',
       host: '127.0.0.1',
       port: 8000,
       metricsPort: undefined,
