@@ -52,6 +52,7 @@ describe('resolveConfig', () => {
       instances: 'auto',
       intraOpThreads: 'auto',
       provider: 'auto',
+      profileCache: 'auto',
       drainDelayMs: 0,
       drainTimeoutMs: 30_000,
       logLevel: 'info',
