@@ -145,6 +145,14 @@ export const OPTIONS = {
     default: '0ms',
     help: 'time to wait for more rows before a run; 0 waits for nothing but what has already arrived',
   },
+  batchingCheck: {
+    group: 'Batching',
+    kind: 'choice',
+    choices: ['live', 'load', 'strict'],
+    default: 'live',
+    placeholder: 'how',
+    help: 'whether rows that share runs keep their answers is seen at load alone (load), and in real rows, too (live); strict: only sizes of runs proven bit for bit are used',
+  },
   maxQueueRows: {
     group: 'Batching',
     kind: 'count',
@@ -196,15 +204,6 @@ export const OPTIONS = {
     default: 'auto',
     placeholder: 'name',
     help: 'where models run: cpu, cuda[:device], or auto: a GPU when a session on it works, otherwise the CPU',
-  },
-  profileCache: {
-    group: 'Execution',
-    kind: 'text',
-    pattern: '[^\\0]+',
-    allowed: "the path of a folder, 'auto' or 'off'",
-    default: 'auto',
-    placeholder: 'folder',
-    help: 'where shoal profile stores what it measured, for shoal serve; auto: shoal/profiles in the cache folder; off: nowhere',
   },
   drainDelay: {
     group: 'Process',

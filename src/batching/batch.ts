@@ -17,6 +17,11 @@ export class RowsMismatch extends Error {
   override name = 'RowsMismatch';
 }
 
+/** Rows changed one another's answers: its members must be run again, each alone. */
+export class RowsInfluenced extends Error {
+  override name = 'RowsInfluenced';
+}
+
 /** Members that run together. */
 export class Batch {
   readonly members: readonly PendingRequest[];

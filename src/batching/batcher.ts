@@ -4,7 +4,7 @@ import type { Signature } from '../tensor/signature.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { Admission, expired, type QueueLimits, type QueueState } from './admission.ts';
 import { AnswerOrder } from './answer-order.ts';
-import { Batch, RowsMismatch } from './batch.ts';
+import { Batch, RowsInfluenced, RowsMismatch } from './batch.ts';
 import type { CoreTokens, TokenUser } from './core-tokens.ts';
 import { EarliestTimer } from './earliest-timer.ts';
 import { Lane } from './lane.ts';
@@ -30,10 +30,11 @@ export interface Runner {
   /**
    * Runs one batch; called again only after the promise has settled. The batch's memory may be read until then.
    *
+   * @param keep so many runs, this one included, are to be kept for a {@link BatchWatch}; default 0.
    * @throws {ShoalError} INFERENCE_FAILED or INVALID_REQUEST when the model refused the batch, EXECUTOR_LOST when the
    * runner is gone; it is not called again then.
    */
-  run(batch: Batch): Promise<RunResult>;
+  run(batch: Batch, keep?: number): Promise<RunResult>;
 }
 
 /** What a batcher reports. Calls must not throw. */
@@ -46,6 +47,24 @@ export interface BatcherEvents {
   refused(code: ErrorCode): void;
   /** The model's answers showed that it cannot be batched; from now on it is not. */
   unbatchable(reason: string): void;
+}
+
+/** Looks at some runs before anyone is answered from them. Calls must not throw. */
+export interface BatchWatch {
+  /** How many runs, this one included, the runner is to keep to have them examined; 0: nothing is looked at. */
+  keeps(batch: Batch): number;
+  /**
+   * Looks at a run that went well, whose runner stays busy meanwhile. Never rejects.
+   *
+   * @returns whether its members must be run again, each alone.
+   */
+  examine(batch: Batch, runner: Runner): Promise<boolean>;
+  /**
+   * How many rows may be taken at most; left out: as many as the policy says.
+   *
+   * @param ahead row counts of the requests that wait, in the order in which they are taken.
+   */
+  readonly limit?: ((ahead: Iterable<number>, maxRows: number) => number) | undefined;
 }
 
 export interface BatcherOptions extends QueueLimits {
@@ -61,7 +80,12 @@ export interface BatcherOptions extends QueueLimits {
   readonly tokens: CoreTokens;
   readonly clock: Clock;
   readonly events: BatcherEvents;
+  /** Default: nothing is looked at. */
+  readonly watch?: BatchWatch | undefined;
 }
+
+/** Lane of the requests that were checked by a signature without rows: whatever becomes of it, they run alone. */
+const ALONE = '\0alone';
 
 interface Slot {
   readonly runner: Runner;
@@ -93,6 +117,11 @@ export class Batcher implements TokenUser, QueueState {
   readonly levels: LevelTally | undefined;
   #collecting = false;
   #signature: Signature;
+  /** That of the lane {@link ALONE}. */
+  readonly #alone: Signature;
+  #shares: boolean;
+  #maxBatchRows: number;
+  #preferredRows: readonly number[];
   #closed: ShoalError | undefined;
   #drained: (() => void)[] = [];
   /** What the policy last said, valid until anything changes. */
@@ -106,6 +135,10 @@ export class Batcher implements TokenUser, QueueState {
     this.#options = options;
     this.#clock = options.clock;
     this.#signature = options.signature;
+    this.#alone = withoutRows(options.signature);
+    this.#shares = options.shares;
+    this.#maxBatchRows = options.maxBatchRows;
+    this.#preferredRows = options.preferredRows;
     this.levels = options.maxLevelRequests === undefined ? undefined : new LevelTally();
     this.#order = options.preservesOrder ? new AnswerOrder() : undefined;
     this.#room = new WaitingRoom(options.budget.waiting);
@@ -121,7 +154,7 @@ export class Batcher implements TokenUser, QueueState {
 
   /** Whether requests share runs. */
   get shares(): boolean {
-    return this.#options.shares && this.#signature.batched;
+    return this.#shares && this.#signature.batched;
   }
 
   /** Requests that wait. */
@@ -150,7 +183,7 @@ export class Batcher implements TokenUser, QueueState {
     }
     const nowMs = this.#clock.now();
     const { inputs } = submission;
-    const request = new PendingRequest(submission, this.#signature.batched ? inputs.laneKey : '', nowMs);
+    const request = new PendingRequest(submission, inputs.batched ? inputs.laneKey : ALONE, nowMs);
     this.#lane(request.laneKey, request.priority).push(request);
     this.queuedRows += inputs.rows;
     this.levels?.count(request, 1);
@@ -208,6 +241,21 @@ export class Batcher implements TokenUser, QueueState {
     this.#claimsLess();
   }
 
+  /** Has requests share runs from now on; those that wait were checked by the signature before and are run by that. */
+  share(signature: Signature, maxBatchRows: number, preferredRows: readonly number[]): void {
+    this.#signature = signature;
+    this.#shares = true;
+    this.#maxBatchRows = maxBatchRows;
+    this.#preferredRows = preferredRows;
+    this.#claimsLess();
+  }
+
+  /** Has every request run alone from now on, those, too, whose shared run has not ended yet. */
+  stopSharing(): void {
+    this.#shares = false;
+    this.#claimsLess();
+  }
+
   /** Takes no more requests, answering new ones with `error`; resolves when all accepted ones are settled. */
   drain(error: ShoalError): Promise<void> {
     this.#closed = error;
@@ -242,9 +290,12 @@ export class Batcher implements TokenUser, QueueState {
     if (next?.decision.kind !== 'run') throw new Error('a batcher was started with nothing to start');
     const { slot, decision, lanes } = next;
     const lane = lanes[decision.lane]!;
-    const members = lane.take(decision.maxRows);
+    const { watch } = this.#options;
+    const isAlone = lane.key === ALONE;
+    const maxRows = isAlone ? 1 : decision.maxRows;
+    const members = lane.take(watch?.limit?.(lane.ahead(), maxRows) ?? maxRows);
     if (lane.requests === 0) this.#lanes.delete(lane.key);
-    const batch = new Batch(this.#signature, members, lane.key, decision.reason);
+    const batch = new Batch(isAlone ? this.#alone : this.#signature, members, lane.key, decision.reason);
     const nowMs = this.#clock.now();
     for (const member of members) {
       member.stamps.dispatchedMs = nowMs;
@@ -255,10 +306,18 @@ export class Batcher implements TokenUser, QueueState {
     this.#running.add(batch);
     this.#changed();
     this.#room.admit();
-    slot.runner.run(batch).then(
+    const keep = watch?.keeps(batch) ?? 0;
+    const run = keep > 0 ? this.#runWatched(slot.runner, batch, keep, watch!) : slot.runner.run(batch);
+    run.then(
       (result) => this.#ended(slot, batch, tokens, nowMs, result, undefined),
       (thrown: unknown) => this.#ended(slot, batch, tokens, nowMs, undefined, thrown),
     );
+  }
+
+  async #runWatched(runner: Runner, batch: Batch, keep: number, watch: BatchWatch): Promise<RunResult> {
+    const result = await runner.run(batch, keep);
+    if ((await watch.examine(batch, runner)) && batch.members.length > 1) throw new RowsInfluenced();
+    return result;
   }
 
   #refusal(submission: Submission): ShoalError | undefined {
@@ -288,7 +347,8 @@ export class Batcher implements TokenUser, QueueState {
     slot.idleSinceMs = nowMs;
     let answers: Tensor[][] | undefined;
     let failure = thrown;
-    if (result !== undefined) {
+    if (result !== undefined && batch.members.length > 1 && !this.shares) failure = new RowsInfluenced();
+    else if (result !== undefined) {
       try {
         answers = batch.split(result.outputs);
         this.#options.cost.observe(batch.rows, batch.bytes, result.computeEndMs - result.computeStartMs);
@@ -307,7 +367,8 @@ export class Batcher implements TokenUser, QueueState {
   }
 
   #shouldCollect(batch: Batch): boolean {
-    const { cost, maxBatchRows } = this.#options;
+    const { cost } = this.#options;
+    const maxBatchRows = this.#maxBatchRows;
     // With other lanes or runners there is other work to do meanwhile.
     if (!this.shares || this.#lanes.size !== 1 || this.#slots.length !== 1) return false;
     const expectedMs = (rows: number): number | undefined => cost.expectedMs(rows);
@@ -348,8 +409,9 @@ export class Batcher implements TokenUser, QueueState {
   /** Decides for each member of a batch that gave no answers: it is tried again, or its caller gets the error. */
   #recover(slot: Slot, batch: Batch, failure: unknown): void {
     const members = batch.members.filter((member) => member.state === 'running');
-    if (failure instanceof RowsMismatch && batch.batched) {
-      this.#stopBatching(failure.message);
+    const isMismatch = failure instanceof RowsMismatch && batch.batched;
+    if (isMismatch || failure instanceof RowsInfluenced) {
+      if (isMismatch) this.#stopBatching(failure.message);
       for (const member of members) this.#again(batch, [member]);
       return;
     }
@@ -376,12 +438,7 @@ export class Batcher implements TokenUser, QueueState {
 
   #stopBatching(reason: string): void {
     if (!this.#signature.batched) return;
-    this.#signature = {
-      ...this.#signature,
-      inputs: this.#signature.inputs.map(withoutAxis),
-      outputs: this.#signature.outputs.map(withoutAxis),
-      batched: false,
-    };
+    this.#signature = withoutRows(this.#signature);
     this.#options.events.unbatchable(reason);
   }
 
@@ -428,8 +485,8 @@ export class Batcher implements TokenUser, QueueState {
       nowMs: this.#clock.now(),
       lanes: lanes.map(viewOf),
       batched: this.shares,
-      maxRows: this.#options.maxBatchRows,
-      preferredRows: this.#options.preferredRows,
+      maxRows: this.#maxBatchRows,
+      preferredRows: this.#preferredRows,
       windowMs: this.#options.windowMs,
       idleSinceMs: slot.idleSinceMs,
     });
@@ -493,6 +550,11 @@ function viewOf(lane: Lane): LaneView {
   if (next === undefined) return { rows, priority: 0, nextMs: 0, oldestMs: 0, hasRetry };
   const nextMs = next.stamps.enqueuedMs;
   return { rows, priority: next.priority, nextMs, oldestMs: lane.waitingSinceMs(next), hasRetry };
+}
+
+function withoutRows(signature: Signature): Signature {
+  const { inputs, outputs } = signature;
+  return { ...signature, inputs: inputs.map(withoutAxis), outputs: outputs.map(withoutAxis), batched: false };
 }
 
 function withoutAxis<T extends { readonly batchAxis: number | null }>(spec: T): T {

@@ -85,6 +85,13 @@ export class Lane {
     return taken;
   }
 
+  /** Row counts of those that {@link Lane.take} would take if all of them fitted, in that order. */
+  *ahead(): Generator<number> {
+    this.next();
+    const [group] = this.#retries;
+    for (const request of group ?? this.waiting()) if (request.state === 'queued') yield request.inputs.rows;
+  }
+
   /** Notes that a waiting request was settled. */
   dropped(request: PendingRequest): void {
     this.#count(request, -1);

@@ -18,7 +18,7 @@ import {
   FrameAssembler,
   type FrameKind,
 } from './frame.ts';
-import type { Failure, Finding, LoadReport, LoadRequest, ProbeRequest } from './messages.ts';
+import type { CheckReport, CheckRequest, Failure, Finding, LoadReport, LoadRequest, ProbeRequest } from './messages.ts';
 
 /** How long a run may take before its executor counts as hung. */
 export interface HangLimits {
@@ -138,10 +138,20 @@ export class Executor implements Runner {
   /**
    * Has the model probed for batch axes, with what is known of them already; no run may be under way.
    *
+   * @param limitMs the longest it may take; default: as long as loading may.
    * @throws {ShoalError} EXECUTOR_LOST when that ended the process or took too long.
    */
-  async probe(request: ProbeRequest): Promise<Finding> {
-    return (await this.#ask('probe', request, 'probing')) as Finding;
+  async probe(request: ProbeRequest, limitMs?: number): Promise<Finding> {
+    return (await this.#ask('probe', request, 'probing', limitMs)) as Finding;
+  }
+
+  /**
+   * Has runs that were kept examined; no run may be under way.
+   *
+   * @throws {ShoalError} EXECUTOR_LOST when that ended the process or took too long, MODEL_NOT_READY when it failed.
+   */
+  async check(request: CheckRequest, limitMs: number): Promise<CheckReport> {
+    return (await this.#ask('check', request, 'checking a run', limitMs)) as CheckReport;
   }
 
   /** Whether it ended in the middle of a run. */
@@ -154,7 +164,7 @@ export class Executor implements Runner {
   }
 
   /** See {@link Runner.run}. */
-  run(batch: Batch): Promise<RunResult> {
+  run(batch: Batch, keep = 0): Promise<RunResult> {
     return new Promise((resolve, reject) => {
       if (this.#exited || this.#killedFor !== undefined) {
         reject(this.#lost('it had ended before the run'));
@@ -162,7 +172,7 @@ export class Executor implements Runner {
       }
       const id = ++this.#runs;
       const inputs = batch.inputs().map((input, index) => ({ index, ...input }));
-      const pieces = encodeTensors('run', SESSION, id, [0, 0], batch.outputs(), inputs);
+      const pieces = encodeTensors('run', SESSION, id, [keep, 0], batch.outputs(), inputs);
       this.#running = { id, batch, sinceMs: this.#options.clock.now(), cpuAtMs: undefined, resolve, reject };
       this.#watch ??= this.#options.clock.setTimer(WATCH_MS, () => this.#look());
       if (pieces.length === 1) this.#pipe.write(pieces[0]);
@@ -187,16 +197,15 @@ export class Executor implements Runner {
     this.#pipe.end();
   }
 
-  #ask(kind: FrameKind, message: unknown, what: string): Promise<unknown> {
+  #ask(kind: FrameKind, message: unknown, what: string, limitMs?: number): Promise<unknown> {
     const { clock, loadTimeoutMs } = this.#options;
+    const timeoutMs = Math.min(limitMs ?? loadTimeoutMs, loadTimeoutMs);
     return new Promise((resolve, reject) => {
       if (this.#exited) {
         reject(this.#lost('it had ended before'));
         return;
       }
-      const timer = clock.setTimer(loadTimeoutMs, () =>
-        this.kill(`${what} took longer than ${loadTimeoutMs / 1000} s`),
-      );
+      const timer = clock.setTimer(timeoutMs, () => this.kill(`${what} took longer than ${timeoutMs / 1000} s`));
       this.#control = { resolve, reject, timer };
       this.#pipe.write(encodeControl(kind, SESSION, message));
     });

@@ -15,8 +15,8 @@ import { DATATYPE_NAMES, DATATYPES, type Datatype, elementCount, type Tensor } f
  * | 20 | u32 | zero |
  * | 24 | f64 | bytes of the body, a multiple of 16 |
  *
- * Control frames (`load`, `loaded`, `probe`, `probed`, `failed`) have a head of JSON padded with blanks and no body. `run` and `result`
- * have a table of tensors as head and the tensors' bytes as body, each padded to a multiple of 16: the receiver can
+ * Control frames (`load`, `loaded`, `probe`, `probed`, `check`, `checked`, `failed`) have a head of JSON padded with
+ * blanks and no body. `run` and `result` have a table of tensors as head and the tensors' bytes as body, each padded to a multiple of 16: the receiver can
  * put typed arrays over them where they lie, and ONNX Runtime finds them aligned as memory of their own would be. Some
  * of its sums depend on that in the last bit, and answers shall be those that a program of one's own gets.
  */
@@ -27,7 +27,17 @@ const MAGIC = 0x4c414f53;
 const MAX_HEAD_BYTES = 16 * 2 ** 20;
 const MAX_BODY_BYTES = 4 * 2 ** 30;
 
-export const FRAME_KINDS = { load: 1, loaded: 2, probe: 3, probed: 4, run: 5, result: 6, failed: 7 } as const;
+export const FRAME_KINDS = {
+  load: 1,
+  loaded: 2,
+  probe: 3,
+  probed: 4,
+  run: 5,
+  result: 6,
+  failed: 7,
+  check: 8,
+  checked: 9,
+} as const;
 export type FrameKind = keyof typeof FRAME_KINDS;
 const KIND_NAMES: Readonly<Record<number, FrameKind>> = Object.fromEntries(
   Object.entries(FRAME_KINDS).map(([name, code]) => [code, name as FrameKind]),
@@ -140,7 +150,7 @@ export function decodeControl(frame: Frame): unknown {
 /**
  * A frame of tensors as a list of pieces for one `writev`: header and table first, then the segments as they lie.
  *
- * @param numbers two instants (`result`), or zeroes.
+ * @param numbers two instants (`result`); or how many runs are to be kept, and zero (`run`).
  * @param outputs indices of the outputs a `run` shall give; empty stands for all.
  * @returns pieces that borrow the segments' memory: it must not change until they are written.
  */

@@ -2,8 +2,10 @@ import { writeFileSync } from 'node:fs';
 import os from 'node:os';
 import { monotonicMs } from '../clock.ts';
 import { messageOf } from '../errors.ts';
+import { checkKept } from './check.ts';
 import { decodeControl, decodeTensors, encodeControl, encodeTensors, type Frame, FrameError } from './frame.ts';
-import type { Failure, LoadReport, LoadRequest, ProbeRequest } from './messages.ts';
+import { type KeptRun, KeptRuns } from './kept-runs.ts';
+import type { CheckRequest, Failure, LoadReport, LoadRequest, ProbeRequest } from './messages.ts';
 import { BlockingPipe } from './pipe.ts';
 import { atLowPriority } from './priority.ts';
 import { declaredSignature, probe, withShapes } from './probe.ts';
@@ -21,6 +23,8 @@ const BELOW_THE_FRONT = 5;
 const LOWEST_PRIORITY = 19;
 
 const sessions = new Map<number, Session>();
+/** Runs that may have to be examined, by session. */
+const kept = new Map<number, KeptRuns>();
 
 // Ctrl-C reaches the whole process group; executors live until the front has drained and closes the pipe.
 process.on('SIGINT', () => {});
@@ -45,6 +49,7 @@ for (let frame = pipe.read(); frame !== undefined; frame = pipe.read()) {
     if (frame.kind === 'load') await load(frame);
     else if (frame.kind === 'probe') await probeModel(frame);
     else if (frame.kind === 'run') await run(frame);
+    else if (frame.kind === 'check') await check(frame);
     else throw new FrameError(`an executor takes no '${frame.kind}' frame`);
   } catch (thrown) {
     if (thrown instanceof FrameError) throw thrown;
@@ -66,16 +71,23 @@ function load(frame: Frame): Promise<void> {
 function probeModel(frame: Frame): Promise<void> {
   return atLowPriority(async () => {
     const session = sessionOf(frame);
-    const { shapes, alongFirst } = decodeControl(frame) as ProbeRequest;
+    const { shapes, alongFirst, useKept } = decodeControl(frame) as ProbeRequest;
+    const samples =
+      useKept === true
+        ? (kept
+            .get(frame.session)
+            ?.take()
+            .map((one) => one.inputs) ?? [])
+        : undefined;
     const [inputs, outputs] = [withShapes(session.inputs, shapes), withShapes(session.outputs, shapes)];
-    const finding = await probe({ inputs, outputs, alongFirst, run: (tensors) => session.run(tensors) });
+    const finding = await probe({ inputs, outputs, alongFirst, run: (tensors) => session.run(tensors) }, samples);
     pipe.write([encodeControl('probed', frame.session, finding)]);
   });
 }
 
 async function run(frame: Frame): Promise<void> {
   const session = sessionOf(frame);
-  const { outputs, tensors } = decodeTensors(frame);
+  const { numbers, outputs, tensors } = decodeTensors(frame);
   const inputs = tensors.map((entry) => entry.tensor);
   const startMs = monotonicMs();
   const results = await session.run(inputs, outputs);
@@ -87,6 +99,26 @@ async function run(frame: Frame): Promise<void> {
     segments: [bytes],
   }));
   pipe.write(encodeTensors('result', frame.session, frame.id, [startMs, endMs], [], segmented));
+  keep(frame.session, numbers[0], { inputs, outputs: results, indices: outputs });
+}
+
+/** Holds on to a run while the front wants `count` of them, and lets all go when it does not. */
+function keep(session: number, count: number, one: KeptRun): void {
+  let runs = kept.get(session);
+  if (runs === undefined) {
+    if (count === 0) return;
+    runs = new KeptRuns();
+    kept.set(session, runs);
+  }
+  runs.add(one, count);
+}
+
+async function check(frame: Frame): Promise<void> {
+  const session = sessionOf(frame);
+  const runs = kept.get(frame.session)?.take() ?? [];
+  const request = decodeControl(frame) as CheckRequest;
+  const report = await checkKept((tensors, outputs) => session.run(tensors, outputs), session.outputs, runs, request);
+  pipe.write([encodeControl('checked', frame.session, report)]);
 }
 
 function sessionOf(frame: Frame): Session {

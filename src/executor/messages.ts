@@ -1,3 +1,4 @@
+import type { Axes } from '../tensor/rows.ts';
 import type { Signature } from '../tensor/signature.ts';
 import type { OutputVerdict } from '../tensor/verdict.ts';
 
@@ -29,6 +30,32 @@ export interface ProbeRequest {
   readonly shapes: Readonly<Record<string, readonly number[]>>;
   /** Whether rows may be stacked along the first axis only. */
   readonly alongFirst: boolean;
+  /** Whether the rows are those of the runs that were kept, not generated ones. */
+  readonly useKept?: boolean | undefined;
+}
+
+/** Asks for the last run that was kept to be compared with runs of its rows alone or in other numbers; see {@link CheckReport}. */
+export interface CheckRequest {
+  /** By index of the model's inputs. */
+  readonly inputAxes: Axes;
+  /** By index of the outputs that are served. */
+  readonly outputAxes: Axes;
+  /** Rows to run alone. */
+  readonly alone: readonly number[];
+  /** Row counts to run: with its rows, and those of runs kept before it, over and over. */
+  readonly sizes: readonly number[];
+}
+
+/** The answer to `check`. */
+export interface CheckReport {
+  /** Of the rows that were run alone, by output. */
+  readonly outputs: readonly OutputVerdict[];
+  /** Whether a row that was changed alone is the same when it is run alone twice. */
+  readonly isRepeatable: boolean;
+  /** Those of the sizes asked for in which every row had bit for bit the answer it was given. */
+  readonly exactSizes: readonly number[];
+  /** What it took. */
+  readonly ms: number;
 }
 
 /** A run of a probe: its rows, the bytes of its inputs, and the time it took. */

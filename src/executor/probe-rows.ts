@@ -69,11 +69,10 @@ export function otherRecipes({ size }: Recipe): Recipe[] {
 
 /** Rows of requests that were answered before, cut out of them along `axes`. */
 export async function rowsOfSamples(model: Probed, axes: Axes, samples: readonly Row[]): Promise<Rows | NoRows> {
-  // Rows can be stacked when their other dimensions are equal, and so are their inputs without rows.
   const groups = new Map<string, Map<string, Row>>();
   for (const sample of samples) {
     for (const row of rowsOfSample(sample, axes)) {
-      const key = row.map(({ shape, bytes }, i) => formatShape(shape) + (axes[i] === null ? textOf(bytes) : '')).join();
+      const key = stackKey(row, axes);
       let group = groups.get(key);
       if (group === undefined) {
         group = new Map();
@@ -93,6 +92,16 @@ export async function rowsOfSamples(model: Probed, axes: Axes, samples: readonly
     further: different.length > 3 ? different.slice(3, 3 + MANY_ROWS) : undefined,
     areMany: different.length >= MANY_ROWS,
   };
+}
+
+/** Whether two rows may share a run. */
+export function isStackable(one: Row, other: Row, axes: Axes): boolean {
+  return stackKey(one, axes) === stackKey(other, axes);
+}
+
+/** Rows can be stacked when their other dimensions are equal, and so are their inputs without rows. */
+function stackKey(row: Row, axes: Axes): string {
+  return row.map(({ shape, bytes }, i) => formatShape(shape) + (axes[i] === null ? textOf(bytes) : '')).join();
 }
 
 interface Answered {

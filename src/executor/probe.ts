@@ -4,7 +4,7 @@ import { compareRows, hasInformation } from '../tensor/row-difference.ts';
 import { type Axes, rowOf, stackRows } from '../tensor/rows.ts';
 import type { Signature, TensorSpec } from '../tensor/signature.ts';
 import { asBuffer, type Tensor } from '../tensor/tensor.ts';
-import { type OutputVerdict, unknownOutput, worstOf } from '../tensor/verdict.ts';
+import { describeInfluence, type OutputVerdict, unknownOutput, worstOf } from '../tensor/verdict.ts';
 import type { Finding, ProbedRun } from './messages.ts';
 import { generateRows, type NoRows, otherRecipes, type Row, type Rows, rowsOfSamples } from './probe-rows.ts';
 import type { DeclaredTensor } from './session.ts';
@@ -29,9 +29,9 @@ const RUNS: readonly (readonly number[])[] = [
  * Finds out by about ten short runs along which axis of each tensor rows may be stacked, and whether a row's answer
  * then stays the same. Whatever is not shown to be safe is served unbatched.
  *
- * @param samples inputs of requests that the model has answered alone; left out or empty: generated ones.
+ * @param samples inputs of requests that the model has answered; left out: generated ones.
  */
-export async function probe(model: Probed, samples: readonly Row[] = []): Promise<Finding> {
+export async function probe(model: Probed, samples?: readonly Row[]): Promise<Finding> {
   const candidates = model.alongFirst ? [model.inputs.map(() => 0)] : candidateAxes(model.inputs);
   let first: Finding | undefined;
   for (const axes of candidates) {
@@ -107,9 +107,9 @@ function candidateAxes(inputs: readonly DeclaredTensor[]): Axes[] {
 }
 
 /** Tries one way of stacking. */
-async function probeAxes(model: Probed, axes: Axes, samples: readonly Row[]): Promise<Finding> {
+async function probeAxes(model: Probed, axes: Axes, samples: readonly Row[] | undefined): Promise<Finding> {
   try {
-    return samples.length > 0
+    return samples !== undefined
       ? await compareRowsOf(model, axes, await rowsOfSamples(model, axes, samples))
       : await probeGenerated(model, axes);
   } catch (thrown) {
@@ -175,7 +175,7 @@ async function compare(model: Probed, axes: Axes, { rows, alone, further, areMan
     if (ofRun.every(({ verdict }) => verdict === 'bit-exact')) exactSizes.push(order.length);
   }
   const leaking = known.filter(({ verdict }) => verdict === 'leaking');
-  if (leaking.length > 0) return unbatched(model, influence(leaking), false, known);
+  if (leaking.length > 0) return unbatched(model, describeInfluence(leaking), false, known);
   const [unsure, why] = await findUnsure(model, axes, outputAxes, alone, further);
   if (unsure.length > 0 && !(why === SAME_FOR_ALL && areMany)) {
     const verdicts = known.map((one, i) => (unsure.includes(i) ? unknowns(outputs)[i]! : one));
@@ -243,14 +243,6 @@ function unknowns(outputs: readonly DeclaredTensor[]): OutputVerdict[] {
 
 function nulls(outputs: readonly unknown[]): Axes {
   return outputs.map(() => null);
-}
-
-/** What is said of outputs of a row that change beside other rows. */
-function influence(leaking: readonly OutputVerdict[]): string {
-  const names = leaking.map(({ name }) => `'${name}'`).join(', ');
-  return leaking.length === 1
-    ? `rows influence each other: output ${names} of a row changes beside other rows`
-    : `rows influence each other: outputs ${names} of a row change beside other rows`;
 }
 
 function describeSame(outputs: readonly OutputVerdict[]): string {

@@ -1,6 +1,7 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { ByteBudget } from '../batching/byte-budget.ts';
 import type { CurveVerdict } from '../batching/curve-verdict.ts';
+import { CHECK_RESULTS } from '../serving/certificate.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
 import type { Servable } from '../serving/servable.ts';
 import { VERDICTS } from '../tensor/verdict.ts';
@@ -279,6 +280,21 @@ export class ServerMetrics {
             for (const one of VERDICTS) report({ ...labels, output: name, verdict: one }, one === verdict ? 1 : 0);
           }
         }),
+    });
+    addCounter(registry, {
+      name: 'shoal_batching_checks_total',
+      help: 'Runs looked at for whether rows influence each other, by how that came out.',
+      labelNames: [...VERSION_LABELS, 'result'],
+      read: (report) =>
+        this.#each((labels, meters) => {
+          for (const result of CHECK_RESULTS) report({ ...labels, result }, meters.checks[result]);
+        }),
+    });
+    addCounter(registry, {
+      name: 'shoal_batching_check_seconds_total',
+      help: 'Time that took.',
+      labelNames: VERSION_LABELS,
+      read: (report) => this.#each((labels, meters) => report(labels, meters.checkMs / 1e3)),
     });
     addGauge(registry, {
       name: 'shoal_model_load_duration_seconds',

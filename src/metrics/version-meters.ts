@@ -1,6 +1,7 @@
 import type { RunResult } from '../batching/batcher.ts';
 import type { BatchInfo, PendingRequest, ReleaseReason, Stamps } from '../batching/request.ts';
 import type { ErrorCode } from '../errors.ts';
+import { CHECK_RESULTS, type CheckResult } from '../serving/certificate.ts';
 import type { ModelVersion, Protocol, VersionEvents } from '../serving/model-version.ts';
 import { HotHistogram, SECONDS, SIZES } from './histogram.ts';
 
@@ -121,6 +122,9 @@ export class VersionMeters implements VersionEvents, VersionTally {
   readonly rejections: Map<ErrorCode, number> = new Map(REJECTIONS.map((code) => [code, 0]));
   cancelled = 0;
   restarts = 0;
+  /** Runs that were looked at for whether rows influence each other, by how that came out, and the time it took. */
+  readonly checks: Record<CheckResult, number> = record(CHECK_RESULTS, () => 0);
+  checkMs = 0;
   busyMs = 0;
   /** Compute of all runs. */
   runComputeMs = 0;
@@ -209,6 +213,11 @@ export class VersionMeters implements VersionEvents, VersionTally {
 
   restarted(): void {
     this.restarts++;
+  }
+
+  checked(result: CheckResult, ms: number): void {
+    this.checks[result]++;
+    this.checkMs += ms;
   }
 
   finished(

@@ -1,7 +1,7 @@
 import type { Finding, ProbeRequest } from '../executor/messages.ts';
 import { isBatchedAlongFirst, type Signature, type TensorSpec } from '../tensor/signature.ts';
 import { formatShape } from '../tensor/tensor.ts';
-import type { ModelSettings, TensorSettings } from './model-settings.ts';
+import type { BatchingCheck, ModelSettings, TensorSettings } from './model-settings.ts';
 
 /** What callers are offered, once the configuration has been laid over the model file and the probe's finding. */
 export interface Served {
@@ -40,14 +40,22 @@ export function planProbe(settings: ModelSettings, declared: Signature): ProbeRe
   return { shapes, alongFirst: stacksFirst(settings) };
 }
 
-/** What is served of a model, by what was found of it. */
+/**
+ * What is served of a model, by what was found of it.
+ *
+ * @param mode with `strict`, a configuration's `dynamic_batching` alone does not insist on batching.
+ */
 export function applySettings(
   settings: ModelSettings,
   { signature: found, batched, reason: why, isOpen }: Pick<Finding, 'signature' | 'batched' | 'reason' | 'isOpen'>,
+  mode: BatchingCheck,
 ): Served {
-  const { file, maxBatchSize, insistsOnBatching } = settings;
+  const { file, maxBatchSize } = settings;
+  const insistsOnBatching = settings.insistsOnBatching && mode !== 'strict';
   const outputs = servedOutputs(settings, found.outputs);
-  const reason = batched ? `batched: ${why}` : isOpen ? `unbatched until real rows tell: ${why}` : `unbatched: ${why}`;
+  const isAwaited = isOpen && mode !== 'load';
+  const how = mode === 'strict' ? 'batched in sizes proven bit-exact' : 'batched';
+  const reason = `${batched ? how : isAwaited ? 'unbatched until real rows tell' : 'unbatched'}: ${why}`;
   const served = (batchAxis: 'found' | 0 | null): Signature => ({
     inputs: found.inputs.map((spec) => applyTo(settings, settings.inputs, spec, batchAxis)),
     outputs: outputs.map((spec) => applyTo(settings, settings.outputs, spec, batchAxis)),

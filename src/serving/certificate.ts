@@ -23,3 +23,7 @@ export function certificateOf(finding: Finding, evidence: Evidence): Certificate
   const { outputs, reason, exactSizes } = finding;
   return { verdict: worstOf(outputs.map(({ verdict }) => verdict)), outputs, evidence, reason, exactSizes };
 }
+
+/** How a look at a run of live rows came out: as alone, within rounding, changed; or it failed. */
+export const CHECK_RESULTS = ['same', 'rounding', 'changed', 'failed'] as const;
+export type CheckResult = (typeof CHECK_RESULTS)[number];

@@ -13,7 +13,7 @@ import type {
  * @returns undefined for a model without one.
  */
 export function describeSettings(settings: ModelSettings): string | undefined {
-  const { file, maxBatchSize, labels, instances, session, modelFile, maxQueueRows, message } = settings;
+  const { file, maxBatchSize, labels, instances, session, modelFile, maxQueueRows, batchingCheck, message } = settings;
   if (file === undefined) return undefined;
   const says: string[] = [];
   if (maxBatchSize !== undefined) says.push(`max_batch_size ${maxBatchSize}`);
@@ -28,6 +28,7 @@ export function describeSettings(settings: ModelSettings): string | undefined {
   }
   if (session.graphOptimization !== 'all') says.push(`graph optimization ${session.graphOptimization}`);
   if (session.intraOpThreads !== undefined) says.push(`intra_op_thread_count ${session.intraOpThreads}`);
+  if (batchingCheck !== undefined) says.push(`shoal.batching_check ${batchingCheck}`);
   if (maxQueueRows !== undefined) says.push(`shoal.max_queue_rows ${maxQueueRows}`);
   if (modelFile !== 'model.onnx') says.push(`file ${modelFile}`);
   const kept = Object.keys(message.parameters ?? {}).filter((key) => !HONOURED.has(key));
@@ -36,7 +37,12 @@ export function describeSettings(settings: ModelSettings): string | undefined {
 }
 
 /** Parameters that are described by what they do, or that say what holds anyway. */
-const HONOURED: ReadonlySet<string> = new Set(['intra_op_thread_count', 'execution_mode', 'shoal.max_queue_rows']);
+const HONOURED: ReadonlySet<string> = new Set([
+  'intra_op_thread_count',
+  'execution_mode',
+  'shoal.batching_check',
+  'shoal.max_queue_rows',
+]);
 
 function describePolicy(policy: VersionPolicy): string {
   if (policy.kind === 'all') return 'all';

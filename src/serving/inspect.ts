@@ -12,6 +12,7 @@ const NO_EVENTS: VersionEvents = {
   settled: () => {},
   refused: () => {},
   restarted: () => {},
+  checked: () => {},
   finished: () => {},
 };
 const NO_LOG = { info: () => {}, warn: () => {}, error: () => {} };

@@ -6,6 +6,7 @@ import type {
 } from './model-config-message.ts';
 import { unsupportedFields } from './model-config-refusals.ts';
 import {
+  type BatchingCheck,
   type BatchingSettings,
   DEFAULT_SETTINGS,
   type InstanceSettings,
@@ -30,7 +31,9 @@ const MOST_THREADS = 1024;
 
 /** Parameters of ours; others are kept and shown. */
 const OWN_PREFIX = 'shoal.';
-const OWN_PARAMETERS = ['shoal.max_queue_rows'] as const;
+const OWN_PARAMETERS = ['shoal.batching_check', 'shoal.max_queue_rows'] as const;
+
+const BATCHING_CHECKS: readonly BatchingCheck[] = ['live', 'load', 'strict'];
 
 /**
  * What a configuration means for the server.
@@ -67,7 +70,7 @@ export function settingsOf(
     instances: instanceSettings(message, wrong),
     session: sessionSettings(message, wrong),
     modelFile,
-    maxQueueRows: ownParameters(message, wrong),
+    ...ownParameters(message, wrong),
     message,
   };
   if (problems.length > 0) throw new Error(problems.join('; '));
@@ -227,16 +230,23 @@ function sessionSettings({ optimization, parameters }: ModelConfigMessage, wrong
   };
 }
 
-/** @returns the value of `shoal.max_queue_rows`, the only one so far. */
-function ownParameters({ parameters = {} }: ModelConfigMessage, wrong: Wrong): number | undefined {
+function ownParameters(
+  { parameters = {} }: ModelConfigMessage,
+  wrong: Wrong,
+): Pick<ModelSettings, 'maxQueueRows' | 'batchingCheck'> {
   const known: readonly string[] = OWN_PARAMETERS;
   for (const key of Object.keys(parameters)) {
     if (!key.startsWith(OWN_PREFIX) || known.includes(key)) continue;
     wrong(`there is no parameter ${key}, only ${known.join(', ')}`);
   }
   const rows = parameters['shoal.max_queue_rows']?.string_value;
-  if (rows === undefined) return undefined;
-  if (!/^[1-9]\d{0,8}$/.test(rows))
+  if (rows !== undefined && !/^[1-9]\d{0,8}$/.test(rows)) {
     wrong(`parameter shoal.max_queue_rows is '${rows}', expected a whole number from 1`);
-  return Number(rows);
+  }
+  const given = parameters['shoal.batching_check']?.string_value;
+  const batchingCheck = BATCHING_CHECKS.find((one) => one === given);
+  if (given !== undefined && batchingCheck === undefined) {
+    wrong(`parameter shoal.batching_check is '${given}', expected ${BATCHING_CHECKS.join(', ')}`);
+  }
+  return { maxQueueRows: rows === undefined ? undefined : Number(rows), batchingCheck };
 }

@@ -44,6 +44,13 @@ export interface BatchingSettings {
   readonly queueByPriority: ReadonlyMap<number, QueueSettings>;
 }
 
+/**
+ * How it is seen to that rows keep their answers when they share runs: *load*: by the probe at load; *live*: and by
+ * real rows, where the probe could not tell and in a few of the shared runs; *strict*: and only runs of sizes that have
+ * been seen to give bit for bit the answers of rows alone are used.
+ */
+export type BatchingCheck = 'live' | 'load' | 'strict';
+
 /** How ONNX Runtime is asked to run a model. */
 export interface SessionSettings {
   /** Threads of a run; undefined: the server's setting. */
@@ -85,6 +92,8 @@ export interface ModelSettings {
   readonly modelFile: string;
   /** The most rows that wait; undefined: the server's setting. */
   readonly maxQueueRows: number | undefined;
+  /** undefined: the server's setting. */
+  readonly batchingCheck: BatchingCheck | undefined;
   /** The file's content, for replies that show it. */
   readonly message: ModelConfigMessage;
 }
@@ -111,5 +120,6 @@ export const DEFAULT_SETTINGS: ModelSettings = {
   session: { intraOpThreads: undefined, graphOptimization: 'all' },
   modelFile: 'model.onnx',
   maxQueueRows: undefined,
+  batchingCheck: undefined,
   message: {},
 };

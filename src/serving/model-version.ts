@@ -8,16 +8,17 @@ import type { Clock } from '../clock.ts';
 import type { Config } from '../config.ts';
 import { type ErrorCode, invalid, messageOf, ShoalError, toShoalError } from '../errors.ts';
 import type { Executor, HangLimits } from '../executor/executor.ts';
-import type { Finding } from '../executor/messages.ts';
+import type { Finding, ProbeRequest } from '../executor/messages.ts';
 import { checkInputs, checkOutputs, type Signature } from '../tensor/signature.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { unknownOutput } from '../tensor/verdict.ts';
 import { applySettings, planProbe, type Served } from './apply-settings.ts';
-import { type Certificate, certificateOf } from './certificate.ts';
+import type { Certificate, CheckResult } from './certificate.ts';
+import { Certifier } from './certifier.ts';
 import { checkTensors } from './check-tensors.ts';
 import { describeSettings } from './describe-settings.ts';
 import { ExecutorPool } from './executor-pool.ts';
-import type { BatchingSettings, ModelSettings, QueueSettings } from './model-settings.ts';
+import type { BatchingCheck, BatchingSettings, ModelSettings, QueueSettings } from './model-settings.ts';
 import { levelOf, queueOf } from './priority-levels.ts';
 import { chooseForModel, type ProviderChoice } from './provider.ts';
 import type { ModelSource } from './repository.ts';
@@ -35,6 +36,8 @@ export type Protocol = 'v2' | 'v1' | 'grpc' | 'library';
 export interface VersionEvents extends Omit<BatcherEvents, 'unbatchable'> {
   /** A lost executor is being replaced. */
   restarted(): void;
+  /** A shared run, or real rows of a model that is not batched yet, have been looked at. */
+  checked(result: CheckResult, ms: number): void;
   /**
    * A request to this version has come to its end at `endMs`, its reply encoded; `code` is undefined when it was
    * answered, and `stamps` are there only then.
@@ -142,6 +145,8 @@ const HANG_FLOOR_MS = 10_000;
 const HANG_FACTOR = 20;
 /** A container may be throttled, so that the wall clock proves little. */
 const HANG_WALL_FACTOR = 6;
+/** A look at runs has hung when it takes this many times what one row takes, and longer than any run may. */
+const CHECK_FACTOR = 200;
 
 /**
  * One version of a model: its executors, its batcher and its states. It is the door to inference for every caller;
@@ -162,7 +167,9 @@ export class ModelVersion implements Servable {
   #provider: ProviderChoice | undefined;
   #batcher: Batcher | undefined;
   #batching = 'not loaded yet';
-  #certificate: Certificate | undefined;
+  #certifier: Certifier | undefined;
+  /** Compute of all runs. */
+  #computeMs = 0;
   #maxBatchSize = 1;
   #loadMs: number | undefined;
   #pool: ExecutorPool | undefined;
@@ -219,7 +226,7 @@ export class ModelVersion implements Servable {
 
   /** What is known of whether rows may share a run; undefined until it is loaded. */
   get certificate(): Certificate | undefined {
-    return this.#certificate;
+    return this.#certifier?.certificate;
   }
 
   get maxBatchSize(): number {
@@ -297,20 +304,17 @@ export class ModelVersion implements Servable {
       if (this.#provider.problem !== undefined) throw new Error(this.#provider.problem);
       if ((this.#state as ModelState) !== 'loading') return;
       this.#pool = this.#createPool(this.#provider);
-      const { executor, finding, served } = await this.#startProbed(this.#pool);
+      const { executor, plan, finding, served } = await this.#startProbed(this.#pool);
       if ((this.#state as ModelState) !== 'loading') {
         executor.close();
         return;
       }
-      const { bytesPerRow, runs } = finding;
       const { signature, shares } = served;
       this.#batching = served.reason;
-      this.#certificate = certificateOf(finding, 'generated');
       const { settings } = this;
-      const asked = settings.maxBatchSize || config.maxBatchSize;
-      const byMemory = bytesPerRow > 0 ? (MEMORY_SHARE * this.#context.memoryBytes) / bytesPerRow : asked;
-      this.#maxBatchSize = signature.batched ? Math.max(1, Math.min(asked, Math.floor(byMemory))) : 1;
-      this.#cost.assume(runs);
+      this.#maxBatchSize = this.#limitRows(signature, finding);
+      this.#cost.assume(finding.runs);
+      this.#certifier = this.#createCertifier(plan, finding, served);
       this.#batcher = new Batcher({
         name: this.name,
         signature,
@@ -318,7 +322,7 @@ export class ModelVersion implements Servable {
         maxBatchRows: this.#maxBatchSize,
         maxQueueRows: settings.maxQueueRows ?? config.maxQueueRows,
         ...queueLimits(settings.batching),
-        preferredRows: settings.batching.preferredRows.filter((rows) => rows <= this.#maxBatchSize),
+        preferredRows: this.#preferredRows(),
         windowMs: this.batchWindowMs,
         preservesOrder: settings.batching.preservesOrder,
         budget: this.#context.budget,
@@ -326,10 +330,9 @@ export class ModelVersion implements Servable {
         cost: this.#cost,
         clock,
         events: this.#batcherEvents(),
+        watch: this.#certifier,
       });
-      this.#watch = new VerdictWatch(this.#cost, this.#maxBatchSize, (verdict) =>
-        log.info({ ...this.#labels(), verdict }, `model '${this.name}': ${sayVerdict(verdict)}`),
-      );
+      this.#watch = this.#createWatch();
       this.#pool.adopt(executor);
       this.#loadMs = clock.now() - start;
       this.#state = 'ready';
@@ -464,31 +467,75 @@ export class ModelVersion implements Servable {
     return new ShoalError('MODEL_NOT_READY', `model '${this.name}' version ${this.version} is ${this.#state}${why}`);
   }
 
-  async #startProbed(pool: ExecutorPool): Promise<{ executor: Executor; finding: Finding; served: Served }> {
+  async #startProbed(pool: ExecutorPool): Promise<Started> {
     const { settings } = this;
     const { executor, report } = await pool.start();
+    let plan: ProbeRequest | undefined;
     try {
-      const plan = planProbe(settings, report.signature);
+      plan = planProbe(settings, report.signature);
       const finding = await executor.probe(plan);
-      return { executor, finding, served: applySettings(settings, finding) };
+      return { executor, plan, finding, served: applySettings(settings, finding, this.#batchingCheck) };
     } catch (thrown) {
       executor.kill('its probe failed');
-      if (this.#state !== 'loading' || !(thrown instanceof ShoalError)) throw thrown;
-      // Generated inputs may have ended it; the model may still be fine with real ones, one at a time.
+      if (plan === undefined || this.#state !== 'loading' || !(thrown instanceof ShoalError)) throw thrown;
+      // Generated inputs may have ended it; the model may still be fine with real ones.
       const { executor: second } = await pool.start();
-      const { signature } = report;
-      const finding: Finding = {
-        batched: false,
-        reason: `generated inputs cannot run it: ${messageOf(thrown)}`,
-        isOpen: true,
-        outputs: signature.outputs.map(unknownOutput),
-        signature,
-        exactSizes: [1],
-        bytesPerRow: 0,
-        runs: [],
-      };
-      return { executor: second, finding, served: applySettings(settings, finding) };
+      const reason = `generated inputs cannot run it: ${messageOf(thrown)}`;
+      const unknown = { batched: false, isOpen: true, reason, signature: report.signature };
+      const served = applySettings(settings, unknown, this.#batchingCheck);
+      const outputs = served.signature.outputs.map(unknownOutput);
+      const finding: Finding = { ...unknown, outputs, exactSizes: [1], bytesPerRow: 0, runs: [] };
+      return { executor: second, plan, finding, served };
     }
+  }
+
+  get #batchingCheck(): BatchingCheck {
+    return this.settings.batchingCheck ?? this.#context.config.batchingCheck;
+  }
+
+  /** The most rows of a request and of a run. */
+  #limitRows({ batched }: Signature, { bytesPerRow }: Finding): number {
+    const asked = this.settings.maxBatchSize || this.#context.config.maxBatchSize;
+    const byMemory = bytesPerRow > 0 ? (MEMORY_SHARE * this.#context.memoryBytes) / bytesPerRow : asked;
+    return batched ? Math.max(1, Math.min(asked, Math.floor(byMemory))) : 1;
+  }
+
+  #preferredRows(): number[] {
+    return this.settings.batching.preferredRows.filter((rows) => rows <= this.#maxBatchSize);
+  }
+
+  #createWatch(): VerdictWatch {
+    return new VerdictWatch(this.#cost, this.#maxBatchSize, (verdict) =>
+      this.#context.log.info({ ...this.#labels(), verdict }, `model '${this.name}': ${sayVerdict(verdict)}`),
+    );
+  }
+
+  #createCertifier(plan: ProbeRequest, finding: Finding, served: Served): Certifier {
+    return new Certifier({
+      mode: this.#batchingCheck,
+      settings: this.settings,
+      plan,
+      finding,
+      served,
+      rowMs: () => this.#cost.expectedMs(1) ?? 0,
+      computeMs: () => this.#computeMs,
+      limitMs: () => Math.max(this.#context.hangFloorMs ?? HANG_FLOOR_MS, CHECK_FACTOR * this.#cost.upperMs(1, 0)),
+      listener: {
+        share: ({ signature }, real) => {
+          this.#maxBatchSize = this.#limitRows(signature, real);
+          this.#cost.assume(real.runs);
+          this.#watch = this.#createWatch();
+          this.#batcher!.share(signature, this.#maxBatchSize, this.#preferredRows());
+        },
+        stopSharing: () => this.#batcher!.stopSharing(),
+        said: (sentence, isBad) => {
+          this.#batching = sentence;
+          const fields = { ...this.#labels(), batching: sentence, certificate: this.certificate };
+          this.#context.log[isBad ? 'warn' : 'info'](fields, `model '${this.name}' is ${sentence}`);
+        },
+        checked: (result, ms) => this.events.checked(result, ms),
+      },
+    });
   }
 
   #createPool({ provider, device }: ProviderChoice): ExecutorPool {
@@ -530,6 +577,7 @@ export class ModelVersion implements Servable {
     return {
       batchEnded: (info, startMs, endMs, result, runner) => {
         events.batchEnded(info, startMs, endMs, result, runner);
+        if (result !== undefined) this.#computeMs += result.computeEndMs - result.computeStartMs;
         // Those that were answered by this run are still in flight.
         this.#pool!.runEnded(runner, endMs - startMs, result !== undefined, this.inflightRequests > 1);
         if (this.sharesRuns) this.#watch!.runEnded();
@@ -537,6 +585,7 @@ export class ModelVersion implements Servable {
       settled: (request, code) => events.settled(request, code),
       refused: (code) => events.refused(code),
       unbatchable: (reason) => {
+        this.#certifier!.close();
         this.#batching = `unbatched: ${reason}`;
         this.#context.log.warn(this.#labels(), `model '${this.name}': ${reason}`);
       },
@@ -561,6 +610,14 @@ export class ModelVersion implements Servable {
   #labels(): { model: string; version: string } {
     return { model: this.name, version: this.version };
   }
+}
+
+/** A version's first executor, with what its model is. */
+interface Started {
+  readonly executor: Executor;
+  readonly plan: ProbeRequest;
+  readonly finding: Finding;
+  readonly served: Served;
 }
 
 /** How many requests may wait: in all, or at each level where a model has levels. */

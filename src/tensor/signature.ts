@@ -29,6 +29,8 @@ export function isBatchedAlongFirst({ batched, inputs, outputs }: Signature): bo
 /** Inputs that fit a signature, in its order, with what the batcher needs to know of them. */
 export interface CheckedInputs {
   readonly tensors: readonly Tensor[];
+  /** Whether the signature that they were checked by has rows. */
+  readonly batched: boolean;
   /** The rows of the request; 1 where the model does not batch. */
   readonly rows: number;
   /** Sum of the tensors' bytes. */
@@ -89,7 +91,7 @@ export function checkInputs(
   if (rows > maxBatchSize) {
     throw invalid(`the request has ${rows} rows, model '${model}' takes at most ${maxBatchSize} in one request`);
   }
-  return { tensors, rows, bytes, laneKey };
+  return { tensors, batched: signature.batched, rows, bytes, laneKey };
 }
 
 /**

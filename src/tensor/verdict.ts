@@ -33,6 +33,14 @@ export function addVerdict(known: OutputVerdict, more: OutputVerdict): OutputVer
   };
 }
 
+/** What is said of outputs of a row that change beside other rows. */
+export function describeInfluence(leaking: readonly OutputVerdict[]): string {
+  const names = leaking.map(({ name }) => `'${name}'`).join(', ');
+  return leaking.length === 1
+    ? `rows influence each other: output ${names} of a row changes beside other rows`
+    : `rows influence each other: outputs ${names} of a row change beside other rows`;
+}
+
 function isWorse(a: Verdict, b: Verdict): boolean {
   return VERDICTS.indexOf(a) > VERDICTS.indexOf(b);
 }

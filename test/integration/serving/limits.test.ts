@@ -49,6 +49,7 @@ describe('sizes', () => {
         settled: nothing,
         refused: nothing,
         restarted: nothing,
+        checked: nothing,
         finished: nothing,
       }),
     });

@@ -12,7 +12,10 @@ import { type Scope, startService } from '../../support/service.ts';
 import { countingEntry, type RuntimeCall } from './counting-entry.ts';
 import { errorOf, metersOf, row, waitFor } from './helpers.ts';
 
-/** A service whose executors note each call of the runtime; `calls` gives those since the models were loaded. */
+/**
+ * A service whose executors note each call of the runtime; `calls` gives those since the models were loaded. Live runs
+ * are not checked, which would be further calls.
+ */
 async function startCounted(
   scope: Scope,
   ...rest: [models: Parameters<typeof startService>[1], config?: Parameters<typeof startService>[2]]
@@ -20,7 +23,7 @@ async function startCounted(
   const folder = mkdtempSync(path.join(os.tmpdir(), 'shoal-calls-'));
   scope.after(async () => rmSync(folder, { recursive: true }));
   const { entry, calls } = countingEntry(folder);
-  const service = await startService(scope, rest[0], rest[1], { executorEntry: entry });
+  const service = await startService(scope, rest[0], { batchingCheck: 'load', ...rest[1] }, { executorEntry: entry });
   const probed = calls().length;
   return { service, calls: () => calls().slice(probed) };
 }

@@ -115,3 +115,90 @@ export function duplicateRows(): Buffer {
     nodes: [node('Concat', ['x', 'x'], ['y'], { axis: { int: 0 } })],
   });
 }
+
+/**
+ * INT64 `ids` [N, 4] → FP32 `y` [N, 4, 2] from a table of ten rows, whose ids begin at 1000: small numbers, as one makes
+ * up, are out of range. Where `leaks`, the largest id of the batch is added to everyone's answer.
+ */
+export function largeIds({ leaks = false }: { leaks?: boolean } = {}): Buffer {
+  return encodeModel({
+    inputs: [tensor('ids', 'INT64', ['N', 4])],
+    outputs: [tensor('y', 'FP32', ['N', 4, 2])],
+    initializers: [
+      fp32(
+        'table',
+        Float32Array.from({ length: 20 }, (_, i) => Math.sin(i)),
+        [10, 2],
+      ),
+      int64('first', [1000], []),
+    ],
+    nodes: [
+      node('Sub', ['ids', 'first'], ['indices']),
+      node('Gather', ['table', 'indices'], leaks ? ['rows'] : ['y'], { axis: { int: 0 } }),
+      ...(leaks
+        ? [
+            node('ReduceMax', ['ids'], ['most'], { keepdims: { int: 0 } }),
+            node('Cast', ['most'], ['mostFloat'], { to: { int: 1 } }),
+            node('Add', ['rows', 'mostFloat'], ['y']),
+          ]
+        : []),
+    ],
+  });
+}
+
+/** FP32 `x` [N, 4] → `y` = x + what the largest value of the batch has above 5000: rows leak where no probe looks. */
+export function leaksAbove5000(): Buffer {
+  return encodeModel({
+    inputs: [tensor('x', 'FP32', ['N', 4])],
+    outputs: [tensor('y', 'FP32', ['N', 4])],
+    initializers: [fp32('bound', [5000], [])],
+    nodes: [
+      node('ReduceMax', ['x'], ['most'], { keepdims: { int: 0 } }),
+      node('Sub', ['most', 'bound'], ['above']),
+      node('Relu', ['above'], ['leak']),
+      node('Add', ['x', 'leak'], ['y']),
+    ],
+  });
+}
+
+/** FP32 `x` [N, 4] → `y` [N, 4] from a table of five numbers: its floating-point input is used as an index. */
+export function floatIndex(): Buffer {
+  return encodeModel({
+    inputs: [tensor('x', 'FP32', ['N', 4])],
+    outputs: [tensor('y', 'FP32', ['N', 4])],
+    initializers: [fp32('table', [0.5, 1.5, -2, 3, 7])],
+    nodes: [node('Cast', ['x'], ['index'], { to: { int: 7 } }), node('Gather', ['table', 'index'], ['y'])],
+  });
+}
+
+/** FP32 `x` [N, 256] → `y` [N, 33], a sum of so many products that its order, which hangs on the rows of a run, shows. */
+export function sumsByKernel(): Buffer {
+  const weights = Float32Array.from({ length: 256 * 33 }, (_, i) => Math.sin(i * 1.7));
+  return encodeModel({
+    inputs: [tensor('x', 'FP32', ['N', 256])],
+    outputs: [tensor('y', 'FP32', ['N', 33])],
+    // As a product of two computed tensors it is not packed ahead, and one row takes another kernel than several.
+    initializers: [fp32('w', weights, [256, 33]), fp32('zero', [0], [])],
+    nodes: [
+      node('ReduceMax', ['x'], ['most'], { keepdims: { int: 0 } }),
+      node('Mul', ['most', 'zero'], ['nothing']),
+      node('Add', ['w', 'nothing'], ['v']),
+      node('MatMul', ['x', 'v'], ['y']),
+    ],
+  });
+}
+
+/** FP32 `x` [N, 4] → `y` = 2x and INT64 `kind` [N], which is the same for every row. */
+export function constantKind(): Buffer {
+  return encodeModel({
+    inputs: [tensor('x', 'FP32', ['N', 4])],
+    outputs: [tensor('y', 'FP32', ['N', 4]), tensor('kind', 'INT64', ['N'])],
+    initializers: [fp32('two', [2], []), fp32('zero', [0], []), int64('last', [1])],
+    nodes: [
+      node('Mul', ['x', 'two'], ['y']),
+      node('ReduceSum', ['x', 'last'], ['sum'], { keepdims: { int: 0 } }),
+      node('Mul', ['sum', 'zero'], ['nothing']),
+      node('Cast', ['nothing'], ['kind'], { to: { int: 7 } }),
+    ],
+  });
+}

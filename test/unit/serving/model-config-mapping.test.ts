@@ -36,6 +36,7 @@ describe('settings of a configuration', () => {
       optimization { graph { level: -1 } input_pinned_memory { enable: true } cuda { } }
       parameters { key: "intra_op_thread_count" value { string_value: "3" } }
       parameters { key: "shoal.max_queue_rows" value { string_value: "9" } }
+      parameters { key: "shoal.batching_check" value { string_value: "strict" } }
       parameters { key: "mine" value { string_value: "kept" } }`;
     const { message, ...rest } = await settings(text);
     assert.deepEqual(message.parameters?.['mine'], { string_value: 'kept' });
@@ -63,6 +64,7 @@ describe('settings of a configuration', () => {
       session: { intraOpThreads: 3, graphOptimization: 'basic' },
       modelFile: 'net.onnx',
       maxQueueRows: 9,
+      batchingCheck: 'strict',
     });
   });
 
@@ -109,11 +111,12 @@ describe('a configuration in one line', () => {
       instance_group { count: 2 kind: KIND_GPU } optimization { graph { level: 2 } } default_model_filename: "net.onnx"
       parameters { key: "intra_op_thread_count" value { string_value: "3" } }
       parameters { key: "shoal.max_queue_rows" value { string_value: "9" } }
+      parameters { key: "shoal.batching_check" value { string_value: "strict" } }
       parameters { key: "mine" value { string_value: "kept" } }`;
     const labels = new Map([['z', ['a', 'b']]]);
     assert.equal(
       describeSettings({ ...(await settings(text)), labels }),
-      "config.pbtxt: max_batch_size 16, version_policy specific 3 4, input 'x' [3,-1], input 'y', output 'z' [1] as [], 2 labels of 'z', dynamic_batching (preferred 4 8; window 0.5 ms; 3 levels, 2 by default; at most 7 waiting; at most 2 ms waiting; at most 1 waiting at level 1), instance_group 2 on cuda, graph optimization disabled, intra_op_thread_count 3, shoal.max_queue_rows 9, file net.onnx, parameters without effect: mine",
+      "config.pbtxt: max_batch_size 16, version_policy specific 3 4, input 'x' [3,-1], input 'y', output 'z' [1] as [], 2 labels of 'z', dynamic_batching (preferred 4 8; window 0.5 ms; 3 levels, 2 by default; at most 7 waiting; at most 2 ms waiting; at most 1 waiting at level 1), instance_group 2 on cuda, graph optimization disabled, intra_op_thread_count 3, shoal.batching_check strict, shoal.max_queue_rows 9, file net.onnx, parameters without effect: mine",
     );
     assert.equal(describeSettings(await settings('')), 'config.pbtxt: version_policy latest 1');
     assert.equal(
@@ -179,7 +182,11 @@ describe('a configuration with what is wrong', () => {
     ],
     [
       'parameters { key: "shoal.nothing" value { } }',
-      /^there is no parameter shoal.nothing, only shoal.max_queue_rows$/,
+      /^there is no parameter shoal.nothing, only shoal.batching_check, shoal.max_queue_rows$/,
+    ],
+    [
+      'parameters { key: "shoal.batching_check" value { string_value: "none" } }',
+      /^parameter shoal.batching_check is 'none', expected live, load, strict$/,
     ],
   ];
   for (const [text, message] of faults) {
