@@ -9,6 +9,7 @@ import { addLoggingRoutes } from './logging-routes.ts';
 import { addOpenApiRoutes } from './openapi/routes.ts';
 import { renderPage } from './page.ts';
 import { type HttpParts, NOTED, type Noted, notedOf } from './parts.ts';
+import { addPipelineRoutes } from './pipelines/routes.ts';
 import { handleError, sendJson } from './replies.ts';
 import { addRepositoryRoutes } from './repository.ts';
 import { refuseHead } from './request-head.ts';
@@ -69,6 +70,7 @@ export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
   addV2Routes(routes, parts);
   addRepositoryRoutes(routes, parts);
   addV1Routes(routes, parts);
+  addPipelineRoutes(app, routes, parts);
   addLoggingRoutes(routes, parts);
   addUnimplementedRoutes(routes);
   addOpenApiRoutes(routes, parts, app.prefix);

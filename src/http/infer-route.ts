@@ -10,6 +10,7 @@ import type { Routes } from './routes.ts';
  * counted once, however it ends.
  *
  * @param find the model version that a request is for.
+ * @param begin what is done with a request whose body is there; left out: an {@link InferExchange}.
  */
 export function addInferRoute<Call>(
   routes: Routes,
@@ -17,6 +18,8 @@ export function addInferRoute<Call>(
   dialect: Dialect<Call>,
   parts: HttpParts,
   find: FindModel,
+  begin: (request: FastifyRequest, reply: FastifyReply) => unknown = (request, reply) =>
+    new InferExchange(dialect, parts, request, reply, find).run(),
 ): void {
   const findKnown = (request: FastifyRequest, reply: FastifyReply): Servable | undefined => {
     try {
@@ -25,7 +28,7 @@ export function addInferRoute<Call>(
       return undefined;
     }
   };
-  routes.add('POST', path, (request, reply) => new InferExchange(dialect, parts, request, reply, find).run(), {
+  routes.add('POST', path, begin, {
     bodyLimit: parts.config.bodyLimitBytes,
     onRequest: (request, reply, done) => {
       try {

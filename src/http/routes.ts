@@ -4,6 +4,9 @@ import { sendError } from './replies.ts';
 
 type Handler = (request: FastifyRequest, reply: FastifyReply) => unknown;
 
+/** Adds a route to a scope; see {@link Routes.addApart}. */
+export type AddApart = (scope: FastifyInstance, handler: Handler, options: RouteShorthandOptions) => void;
+
 const METHODS: readonly HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE'];
 
 /**
@@ -29,6 +32,18 @@ export class Routes {
       for (const one of methods) known.add(one);
       this.#methods.set(url, known);
     }
+  }
+
+  /**
+   * Adds a route that stands in a scope of its own, to which `register` gives it once the scope is there.
+   *
+   * @param register called at once, with what adds the route to a scope.
+   */
+  addApart(method: 'POST', path: string, register: (add: AddApart) => void): void {
+    for (const url of spellings(path)) this.#methods.set(url, (this.#methods.get(url) ?? new Set()).add(method));
+    register((scope, handler, options) => {
+      for (const url of spellings(path)) scope.route({ ...options, method, url, handler, exposeHeadRoute: false });
+    });
   }
 
   /**

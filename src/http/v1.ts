@@ -1,9 +1,13 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { ShoalError } from '../errors.ts';
+import { invalid, ShoalError } from '../errors.ts';
+import { PipelineVersion } from '../pipeline/pipeline-version.ts';
 import { signatureDef } from '../protocol/signature-def.ts';
 import type { Servable } from '../serving/servable.ts';
+import { InferExchange } from './exchange.ts';
 import { addInferRoute } from './infer-route.ts';
-import type { HttpParts } from './parts.ts';
+import { type HttpParts, notedOf } from './parts.ts';
+import { CallExchange } from './pipelines/call-exchange.ts';
+import { readPredict } from './pipelines/predict.ts';
 import { sendError, sendJson } from './replies.ts';
 import type { Routes } from './routes.ts';
 import { V1_DIALECT } from './v1-dialect.ts';
@@ -48,7 +52,7 @@ export function addV1Routes(routes: Routes, parts: HttpParts): void {
       if (one.signature === undefined) throw one.notReady();
       return sendJson(reply, 200, signatureDef(one, one.signature, SIGNATURE_NAME));
     });
-    addInferRoute(routes, path, V1_DIALECT, parts, (request, reply) => {
+    const find = (request: FastifyRequest, reply: FastifyReply): Servable => {
       const { last, verb } = splitVerb(request);
       if (verb === undefined) {
         reply.header('allow', 'GET, HEAD');
@@ -58,8 +62,27 @@ export function addV1Routes(routes: Routes, parts: HttpParts): void {
         throw new ShoalError('UNIMPLEMENTED', `:${verb} is not implemented by this server, only :predict`);
       const { model, version } = request.params as Params;
       return version === undefined ? registry.servable(last, undefined) : registry.servable(model, last);
+    };
+    addInferRoute(routes, path, V1_DIALECT, parts, find, (request, reply) => {
+      const { model } = notedOf(request);
+      // The instances of a pipeline are calls, and no rows of one tensor.
+      if (model instanceof PipelineVersion) return predictWithPipeline(parts, request, reply, model);
+      return new InferExchange(V1_DIALECT, parts, request, reply, find).run();
     });
   }
+}
+
+async function predictWithPipeline(
+  parts: HttpParts,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  pipeline: PipelineVersion,
+): Promise<FastifyReply> {
+  await new CallExchange('v1', parts, request, reply, pipeline).run(({ body }) => {
+    if (!Buffer.isBuffer(body)) throw invalid('the request has no body; a predict request in JSON is expected');
+    return readPredict(body, pipeline);
+  });
+  return reply;
 }
 
 /** The last segment of a path `…:verb` without its verb, which the router takes for a part of the segment. */

@@ -132,7 +132,11 @@ function integer(what: string, value: bigint | number | string): number {
   throw invalid(`${what} is ${value}, expected an integer of at most 53 bits`);
 }
 
+/** JSON text of more bytes than this would hold the event loop for too long; numbers in such numbers are tensors. */
+const MAX_JSON_BYTES = 1_048_576;
+
 function parseText(what: string, text: string): unknown {
+  if (text.length > MAX_JSON_BYTES) throw invalid(`${what} is JSON text of more than ${MAX_JSON_BYTES} bytes`);
   return parseJson(text, (thrown) => invalid(`${what} is no JSON text: ${messageOf(thrown)}`));
 }
 

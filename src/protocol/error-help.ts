@@ -16,12 +16,14 @@ export const ERROR_HELP: Readonly<Record<ErrorCode, string>> = {
   BODY_TIMEOUT: 'The request, headers or body, did not arrive in time.',
   BODY_TOO_LARGE: 'The body is larger than `--body-limit`. It was read no further.',
   UNSUPPORTED_ENCODING: 'The body has a content encoding other than gzip and deflate, or several.',
+  UNSUPPORTED_MEDIA_TYPE: 'A pipeline takes no body, or no file, of this content type.',
   QUEUE_FULL: 'Too many rows or bytes are waiting for this model already. Try again after `Retry-After` seconds.',
   DEADLINE_UNREACHABLE:
     'What is waiting already takes longer than this request may. Try again after `Retry-After` seconds.',
   HEADERS_TOO_LARGE: 'The headers of the request are too large.',
   CANCELLED: 'The caller left before its request was run. Nothing is sent; the number stands in logs and metrics only.',
-  INFERENCE_FAILED: 'ONNX Runtime could not run this request; the others of its batch were answered.',
+  INFERENCE_FAILED:
+    'ONNX Runtime could not run this request, the others of its batch were answered; or the code of a pipeline failed, and the log says how.',
   INTERNAL: 'A fault of the server. The log has the details.',
   UNIMPLEMENTED: 'The protocol has this, Shoal does not; what it has is among the `extensions` of `GET /v2`.',
   MODEL_NOT_READY: 'The model is known but loading, draining, unloaded or failed; the message says which and why.',

@@ -14,6 +14,7 @@ const MESSAGES: Readonly<Record<ErrorCode, string>> = {
   BODY_TIMEOUT: 'the request did not arrive in time',
   BODY_TOO_LARGE: 'the request body is larger than --body-limit of this server',
   UNSUPPORTED_ENCODING: 'request bodies may be chunked and nothing else; this one has Transfer-Encoding gzip',
+  UNSUPPORTED_MEDIA_TYPE: 'the Content-Type is "text/html", expected application/json or multipart/form-data',
   QUEUE_FULL: "too many rows are waiting for model 'mnist-cnn'",
   DEADLINE_UNREACHABLE: "what is waiting for model 'mnist-cnn' takes longer than this request may",
   HEADERS_TOO_LARGE: 'the headers of the request are too large',

@@ -1,4 +1,13 @@
-import { definePipeline, makeTensor, type Pipeline, Type, type TypedTensor, tensor } from '../../../src/index.ts';
+import {
+  bytes,
+  definePipeline,
+  makeTensor,
+  type Pipeline,
+  readTensor,
+  Type,
+  type TypedTensor,
+  tensor,
+} from '../../../src/index.ts';
 
 /** Rows `[n, 4]` of FP32 for the model `ident`, whose answer is its input `x`. */
 export function rows(...values: readonly (readonly number[])[]): TypedTensor<'FP32', readonly [number, number]> {
@@ -21,4 +30,57 @@ export function echo(): Pipeline {
 
 function copy(bytes: Uint8Array): Float32Array {
   return new Float32Array(Uint8Array.from(bytes).buffer);
+}
+
+/** `kinds`: gives back every kind of field as it came, and how many bytes the tensor has. */
+export function kinds(): Pipeline {
+  return definePipeline({
+    name: 'kinds',
+    input: {
+      text: Type.String(),
+      count: Type.Optional(Type.Integer({ minimum: 0 })),
+      ratio: Type.Number({ default: 0.5 }),
+      flag: Type.Optional(Type.Boolean()),
+      words: Type.Optional(Type.Array(Type.String())),
+      point: Type.Optional(Type.Object({ x: Type.Number(), y: Type.Number() }, { additionalProperties: false })),
+      grid: Type.Optional(Type.Array(Type.Array(Type.Integer()))),
+    },
+    output: {
+      text: Type.String(),
+      count: Type.Optional(Type.Integer()),
+      ratio: Type.Number(),
+      flag: Type.Optional(Type.Boolean()),
+      words: Type.Optional(Type.Array(Type.String())),
+      point: Type.Optional(Type.Object({ x: Type.Number(), y: Type.Number() })),
+      grid: Type.Optional(Type.Array(Type.Array(Type.Integer()))),
+    },
+    run: (input) => input,
+  });
+}
+
+/** `upload`: bytes of pictures, a label and a tensor; says what came, and gives the bytes back in reverse. */
+export function upload(): Pipeline {
+  return definePipeline({
+    name: 'upload',
+    input: {
+      image: bytes({ mediaTypes: ['image/*'], maxBytes: 100_000 }),
+      label: Type.String({ default: 'none' }),
+      weights: tensor('FP32', [-1]),
+    },
+    output: { size: Type.Integer(), label: Type.String(), sum: Type.Number(), reversed: bytes() },
+    run({ image, label, weights }) {
+      const sum = readTensor(weights).reduce((a, b) => a + b, 0);
+      return { size: image.length, label, sum, reversed: Buffer.from(image).reverse() };
+    },
+  });
+}
+
+/** `picture`: one field of bytes and one of text with a default. */
+export function picture(): Pipeline {
+  return definePipeline({
+    name: 'picture',
+    input: { image: bytes({ mediaTypes: ['image/png', 'image/jpeg'] }), scale: Type.Number({ default: 1 }) },
+    output: { size: Type.Integer(), scale: Type.Number() },
+    run: ({ image, scale }) => ({ size: image.length, scale }),
+  });
 }
