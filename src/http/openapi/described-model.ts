@@ -1,3 +1,4 @@
+import type { PipelineVersion } from '../../pipeline/pipeline-version.ts';
 import { exampleInputs } from '../../protocol/example-request.ts';
 import type { ModelSummary } from '../../serving/model-version.ts';
 import type { Signature } from '../../tensor/signature.ts';
@@ -9,6 +10,8 @@ export interface DescribedModel {
   readonly signature: Signature;
   /** Whether requests that name no version go to this one. */
   readonly isDefault: boolean;
+  /** The pipeline that it is; undefined for a model. */
+  readonly pipeline?: PipelineVersion | undefined;
 }
 
 /** What models add to the document. */
@@ -22,7 +25,8 @@ export interface ModelParts {
 /** Examples with more elements than this would make the document, and who shows it, slow. */
 const EXAMPLE_LIMIT = 16_384;
 
-/** Whether an example request is short enough for the document. */
-export function isShort(signature: Signature): boolean {
+/** Whether the document has an example request: not where it would be long, nor for a pipeline, whose values mean more than their types. */
+export function hasExample({ signature, pipeline }: DescribedModel): boolean {
+  if (pipeline !== undefined) return false;
   return exampleInputs(signature).reduce((sum, { count }) => sum + count, 0) <= EXAMPLE_LIMIT;
 }

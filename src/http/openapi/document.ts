@@ -1,7 +1,9 @@
+import type { PipelineVersion } from '../../pipeline/pipeline-version.ts';
 import type { DescribedModel } from './described-model.ts';
 import { stringifyDocument } from './element-schemas.ts';
 import { ErrorResponses } from './errors.ts';
 import { modelParts } from './model-operations.ts';
+import { PIPELINE_TAG, pipelinePaths } from './pipeline-operations.ts';
 import { REPLY_HEADERS, REPLY_SCHEMAS, sharedParameters } from './reply-schemas.ts';
 import { repositoryPaths } from './repository-operations.ts';
 import { modelPaths, SERVER_TAGS, serverPaths } from './server-operations.ts';
@@ -13,6 +15,7 @@ export interface DescribedServer {
   readonly names: readonly string[];
   /** The versions that answer. */
   readonly models: readonly DescribedModel[];
+  readonly pipelines: readonly PipelineVersion[];
   /** Whether the metrics are at this port. */
   readonly hasMetrics: boolean;
 }
@@ -29,10 +32,15 @@ are too large) or 500 (a fault of the server). GET comes with HEAD. A path may e
  *
  * @param server base of the paths: the prefix of all routes, or `/`.
  */
-export function renderDocument({ version, names, models, hasMetrics }: DescribedServer, server: string): string {
+export function renderDocument(
+  { version, names, models, pipelines, hasMetrics }: DescribedServer,
+  server: string,
+): string {
   const responses = new ErrorResponses();
   const inference = modelParts(models, responses);
+  const plain = pipelinePaths(pipelines, responses);
   const paths = {
+    ...plain.paths,
     ...inference.paths,
     ...serverPaths(responses, hasMetrics),
     ...modelPaths(responses),
@@ -42,10 +50,10 @@ export function renderDocument({ version, names, models, hasMetrics }: Described
     openapi: '3.1.0',
     info: { title: 'Shoal', version, description: DESCRIPTION },
     servers: [{ url: server }],
-    tags: [...inference.tags, ...SERVER_TAGS],
+    tags: [...(pipelines.length === 0 ? [] : [PIPELINE_TAG]), ...inference.tags, ...SERVER_TAGS],
     paths,
     components: {
-      schemas: { ...REPLY_SCHEMAS, ...inference.schemas },
+      schemas: { ...REPLY_SCHEMAS, ...plain.schemas, ...inference.schemas },
       responses: responses.components,
       parameters: sharedParameters(names),
       examples: inference.examples,

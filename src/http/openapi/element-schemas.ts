@@ -27,7 +27,7 @@ const IN: Readonly<Record<Exclude<Datatype, 'FP16'>, Json>> = {
 const HALF: Json = { type: ['number', 'null'], exclusiveMinimum: -65_520, exclusiveMaximum: 65_520 };
 
 /** Bytes as TensorFlow Serving has them in JSON; either alphabet, with or without padding. */
-const BASE64: Json = {
+export const BASE64: Json = {
   type: 'object',
   required: ['b64'],
   properties: { b64: { type: 'string', contentEncoding: 'base64', pattern: '^[A-Za-z0-9+/_\\r\\n-]*={0,2}$' } },

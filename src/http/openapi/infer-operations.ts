@@ -1,7 +1,7 @@
 import { exampleBinary, exampleJson, needsBinaryInputs } from '../../protocol/example-request.ts';
 import type { Signature } from '../../tensor/signature.ts';
 import { JSON_TYPE } from '../replies.ts';
-import { type DescribedModel, isShort, type ModelParts } from './described-model.ts';
+import { type DescribedModel, hasExample, type ModelParts } from './described-model.ts';
 import { type Json, ref } from './json-schema.ts';
 import { HEADER_LENGTH } from './reply-schemas.ts';
 import { replySchema, requestSchema } from './tensor-schemas.ts';
@@ -24,16 +24,17 @@ export interface InferText {
   readonly ok: Json;
 }
 
-function requestBody(component: string, { signature, summary }: DescribedModel, parts: ModelParts): Json {
+function requestBody(component: string, model: DescribedModel, parts: ModelParts): Json {
+  const { signature, summary } = model;
   const name = `Request.${component}`;
   parts.schemas[name] = requestSchema(signature, summary.maxBatchSize);
   const schema = ref('schemas', name);
   const binary = needsBinaryInputs(signature);
-  if (isShort(signature)) {
+  if (hasExample(model)) {
     const value = binary ? binaryText(signature) : exampleJson(signature);
     parts.examples[component] = { summary: 'one row', value };
   }
-  const examples = isShort(signature) ? { examples: { 'one row': ref('examples', component) } } : {};
+  const examples = hasExample(model) ? { examples: { 'one row': ref('examples', component) } } : {};
   return {
     required: true,
     description:

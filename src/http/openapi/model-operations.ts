@@ -2,11 +2,12 @@ import type { ErrorCode } from '../../errors.ts';
 import { exampleInfer } from '../../protocol/example-command.ts';
 import { needsBinaryInputs } from '../../protocol/example-request.ts';
 import type { TensorSpec } from '../../tensor/signature.ts';
-import { type DescribedModel, isShort, type ModelParts } from './described-model.ts';
+import { type DescribedModel, hasExample, type ModelParts } from './described-model.ts';
 import type { ErrorResponses } from './errors.ts';
 import { type InferText, inferOperation } from './infer-operations.ts';
 import { ComponentNames, type Json } from './json-schema.ts';
 import { operation } from './operation.ts';
+import { pipelinePredict } from './pipeline-operations.ts';
 import { predictOperation } from './predict-operations.ts';
 
 const INFER_ERRORS: readonly ErrorCode[] = [
@@ -40,7 +41,8 @@ export function modelParts(models: readonly DescribedModel[], responses: ErrorRe
       ),
     });
     const infer = inferOperation(component, model, parts);
-    const predict = predictOperation(component, model, parts);
+    const { pipeline } = model;
+    const predict = pipeline === undefined ? predictOperation(component, model, parts) : pipelinePredict(pipeline);
     const description = describeModel(model);
     const v1 = 'As KServe V1 and TensorFlow Serving have it: nested JSON, without names where there is but one tensor.';
     if (model.isDefault) {
@@ -62,7 +64,8 @@ function modelTag(name: string): string {
 }
 
 /** What the metadata says of the model, for people. */
-function describeModel({ summary, signature }: DescribedModel): string {
+function describeModel(model: DescribedModel): string {
+  const { summary, signature, pipeline } = model;
   const { provider, providerReason, batching, maxBatchSize } = summary;
   const rows = signature.batched ? `; at most ${maxBatchSize} rows in one request` : '';
   const table = (title: string, specs: readonly TensorSpec[]): string[] => [
@@ -75,10 +78,14 @@ function describeModel({ summary, signature }: DescribedModel): string {
     '',
     ...table('output', signature.outputs),
     '',
-    `Requests: ${batching}${rows}. Runs on ${provider} (${providerReason}).`,
+    pipeline === undefined
+      ? `Requests: ${batching}${rows}. Runs on ${provider} (${providerReason}).`
+      : [pipeline.description, `A pipeline: ${batching}.`].join(' ').trim(),
   ];
   const command =
-    needsBinaryInputs(signature) || !isShort(signature) ? exampleInfer(summary, 'http://127.0.0.1:8000') : undefined;
+    pipeline === undefined && (needsBinaryInputs(signature) || !hasExample(model))
+      ? exampleInfer(summary, 'http://127.0.0.1:8000')
+      : undefined;
   if (command !== undefined) {
     const why = needsBinaryInputs(signature) ? 'FP16 is taken in binary only' : 'The example is too long to be shown';
     lines.push('', `${why}; this makes it and sends it (put in the address of your server):`, '');

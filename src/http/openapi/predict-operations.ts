@@ -1,7 +1,7 @@
 import { type ExampleInput, exampleInputs } from '../../protocol/example-request.ts';
 import type { Signature, TensorSpec } from '../../tensor/signature.ts';
 import { JSON_TYPE } from '../replies.ts';
-import { type DescribedModel, isShort, type ModelParts } from './described-model.ts';
+import { type DescribedModel, hasExample, type ModelParts } from './described-model.ts';
 import { predictReplyElement, predictRequestElement, withoutNull } from './element-schemas.ts';
 import type { InferText } from './infer-operations.ts';
 import { anyOf, arrayOf, type Json, object, ref } from './json-schema.ts';
@@ -21,7 +21,7 @@ export function predictOperation(component: string, model: DescribedModel, parts
   parts.schemas[`Predict.${component}`] = predictSchema(signature, summary.maxBatchSize, rows);
   parts.schemas[`Predictions.${component}`] = predictionsSchema(signature, rows);
   const examples: Record<string, Json> = {};
-  if (isShort(signature)) {
+  if (hasExample(model)) {
     for (const [form, value] of Object.entries(examplesOf(signature, rows))) {
       parts.examples[`${component}.${form}`] = { summary: form, value };
       examples[form] = ref('examples', `${component}.${form}`);

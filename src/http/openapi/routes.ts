@@ -1,3 +1,4 @@
+import { PipelineVersion } from '../../pipeline/pipeline-version.ts';
 import type { ModelVersion } from '../../serving/model-version.ts';
 import type { HttpParts } from '../parts.ts';
 import { JSON_TYPE } from '../replies.ts';
@@ -38,7 +39,12 @@ function describe({ registry, build, config }: HttpParts): DescribedServer {
     if (!defaults.has(name)) defaults.set(name, registry.get(name, undefined));
     models.push({ summary: model.summary(), signature, isDefault: defaults.get(name) === model });
   }
-  return { version: build.version, names: registry.names, models, hasMetrics: config.metricsPort === undefined };
+  const pipelines = registry.pipelines.filter((one): one is PipelineVersion => one instanceof PipelineVersion);
+  for (const pipeline of pipelines) {
+    models.push({ summary: pipeline.summary(), signature: pipeline.signature, isDefault: true, pipeline });
+  }
+  const hasMetrics = config.metricsPort === undefined;
+  return { version: build.version, names: registry.names, models, pipelines, hasMetrics };
 }
 
 function isSame(a: DescribedServer, b: DescribedServer): boolean {

@@ -1,5 +1,5 @@
 import multipart from '@fastify/multipart';
-import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { invalid, ShoalError } from '../../errors.ts';
 import type { Values } from '../../pipeline/field-tensors.ts';
 import { PipelineVersion } from '../../pipeline/pipeline-version.ts';
@@ -23,6 +23,8 @@ const PATH = '/pipelines/:pipeline';
  */
 export function addPipelineRoutes(app: FastifyInstance, routes: Routes, parts: HttpParts): void {
   const { registry } = parts;
+  // They are all there from the start.
+  if (registry.pipelines.length === 0) return;
   const find = (request: FastifyRequest): PipelineVersion => {
     const { pipeline: name } = request.params as { readonly pipeline: string };
     if (registry.kindOf(name) !== 'pipeline') {
@@ -34,19 +36,6 @@ export function addPipelineRoutes(app: FastifyInstance, routes: Routes, parts: H
     sendJson(reply, 200, { pipelines: registry.pipelines.map((one) => describePipeline(asPipeline(one))) }),
   );
   routes.add('GET', PATH, (request, reply) => sendJson(reply, 200, describePipeline(find(request))));
-  // Without pipelines, there is nothing that reads forms.
-  if (registry.pipelines.length === 0) {
-    const refuse: onRequestHookHandler = (request, _reply, done) => {
-      try {
-        find(request);
-        done();
-      } catch (error) {
-        done(error as ShoalError);
-      }
-    };
-    routes.add('POST', PATH, () => {}, { onRequest: refuse });
-    return;
-  }
   routes.addApart('POST', PATH, (add) => {
     app.register((scope, _options, done) => {
       scope.register(multipart);
