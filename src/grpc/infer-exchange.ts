@@ -38,7 +38,7 @@ export class InferExchange {
   constructor(parts: GrpcParts, message: Buffer, caller: InferCaller) {
     this.#parts = parts;
     this.#caller = caller;
-    this.#reader = new InferRequestReader(message);
+    this.#reader = new InferRequestReader(message, (name) => parts.registry.opaqueInputs(name));
     this.#receivedMs = parts.clock.now();
   }
 

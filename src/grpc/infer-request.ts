@@ -83,8 +83,11 @@ export class InferRequestReader {
   #contents: TypedContentsReader | undefined;
   #tensor: RawTensorReader | undefined;
   #tensorIndex = 0;
+  readonly #opaqueOf: ((modelName: string) => ReadonlySet<string> | undefined) | undefined;
 
-  constructor(message: Buffer) {
+  /** @param opaqueOf names of a model's inputs of BYTES whose elements need not be texts. */
+  constructor(message: Buffer, opaqueOf?: (modelName: string) => ReadonlySet<string> | undefined) {
+    this.#opaqueOf = opaqueOf;
     this.#wire = new WireReader(message);
   }
 
@@ -359,7 +362,9 @@ export class InferRequestReader {
       throw invalid(`${draft.what} has no contents, and the request has no raw_input_contents`);
     }
     const bytes = raw ?? draft.tensor?.bytes ?? NO_BYTES;
-    return new RawTensorReader(bytes, draft.datatype!, draft, raw === undefined ? 'the contents' : 'the raw contents');
+    const label = raw === undefined ? 'the contents' : 'the raw contents';
+    const isText = this.#opaqueOf?.(this.modelName)?.has(draft.name) !== true;
+    return new RawTensorReader(bytes, draft.datatype!, draft, label, isText);
   }
 }
 

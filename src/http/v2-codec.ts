@@ -39,10 +39,16 @@ export interface EncodedReply {
  * Tensors that came in binary are views of `body`, which therefore must not change.
  *
  * @param headerLength the header `Inference-Header-Content-Length` as received.
+ * @param opaque names of inputs of BYTES whose elements are any bytes; in JSON they are base64.
  * @throws {ShoalError} INVALID_REQUEST that names the field, what came and what was expected.
  */
-export function* decodeInferRequest(body: Buffer, headerLength: string | undefined): Generator<void, InferCall, void> {
-  const parser = new InferRequestParser(body, jsonLength(headerLength, body.length), headerLength !== undefined);
+export function* decodeInferRequest(
+  body: Buffer,
+  headerLength: string | undefined,
+  opaque?: ReadonlySet<string>,
+): Generator<void, InferCall, void> {
+  const jsonBytes = jsonLength(headerLength, body.length);
+  const parser = new InferRequestParser(body, jsonBytes, headerLength !== undefined, opaque);
   while (!parser.advance()) yield;
   return parser.finish();
 }

@@ -3,6 +3,7 @@ import type { Reply } from '../batching/request.ts';
 import { invalid } from '../errors.ts';
 import { checkClassification, classifyOutput } from '../protocol/classification.ts';
 import type { Servable } from '../serving/servable.ts';
+import { toBase64Texts } from '../tensor/base64-texts.ts';
 import type { Signature } from '../tensor/signature.ts';
 import type { Dialect, InferPlan } from './exchange.ts';
 import {
@@ -24,7 +25,7 @@ function decode(body: Buffer, { headers }: FastifyRequest, model: Servable): Gen
   const headerLength = headers[HEADER_LENGTH];
   if (Array.isArray(headerLength)) throw invalid(`header ${HEADER_LENGTH} is there more than once`);
   if (headerLength !== undefined && isRawBody(headerLength)) return decodeRawBody(body, model);
-  return decodeInferRequest(body, headerLength);
+  return decodeInferRequest(body, headerLength, model.opaque?.inputs);
 }
 
 function plan(call: InferCall, { signature }: Servable): InferPlan {
@@ -44,7 +45,10 @@ function encode(call: InferCall, answer: Reply, model: Servable): Generator<void
   const outputs: InferReply['outputs'][number][] = [];
   for (let i = 0; i < answer.outputs.length; i++) {
     const { name, binary } = asked === undefined ? { name: specs[i]!.name, binary: undefined } : asked[i]!;
-    outputs.push({ name, tensor: answer.outputs[i]!, binary: binary ?? binaryByDefault });
+    const isBinary = binary ?? binaryByDefault;
+    const isOpaque = !isBinary && model.opaque?.outputs.has(name) === true;
+    const tensor = isOpaque ? toBase64Texts(answer.outputs[i]!) : answer.outputs[i]!;
+    outputs.push({ name, tensor, binary: isBinary });
   }
   const reply = { modelName: model.name, modelVersion: model.version, id, outputs };
   const ranked = asked?.some(({ classes }) => classes > 0) ?? false;

@@ -34,7 +34,13 @@ export function* decodeRawBody(body: Buffer, model: Servable): Generator<void, I
   const shape = spec.datatype === 'BYTES' ? shapeOfText(what, spec, signature) : shapeOf(what, spec, signature, body);
   const bytes = spec.datatype === 'BYTES' ? yield* withLength(body) : body;
   const count = shape.reduce((product, dim) => product * dim, 1);
-  const reader = new RawTensorReader(bytes, spec.datatype, { what, shape, count }, 'the body for');
+  const reader = new RawTensorReader(
+    bytes,
+    spec.datatype,
+    { what, shape, count },
+    'the body for',
+    !model.opaque?.inputs.has(spec.name),
+  );
   while (!reader.advance()) yield;
   return {
     id: undefined,

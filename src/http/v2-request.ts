@@ -1,5 +1,6 @@
 import { invalid, type ShoalError } from '../errors.ts';
 import { SeenNames } from '../protocol/seen-names.ts';
+import { fromBase64Texts } from '../tensor/base64-texts.ts';
 import { JsonTensorDecoder } from '../tensor/json-decode.ts';
 import { JsonArraySkip } from '../tensor/json-skip.ts';
 import { quoteName, SLICE_BYTES } from '../tensor/json-text.ts';
@@ -106,15 +107,18 @@ export class InferRequestParser {
   readonly #inputNames = new SeenNames();
   readonly #outputNames = new SeenNames();
   readonly #sections: BinarySections;
+  readonly #opaque: ReadonlySet<string> | undefined;
 
   /**
    * @param textLength the bytes of the body that are JSON.
    * @param hasHeader whether a header said so, and binary sections may follow.
+   * @param opaque names of inputs of BYTES whose elements are any bytes; in JSON they are base64.
    */
-  constructor(body: Buffer, textLength: number, hasHeader: boolean) {
+  constructor(body: Buffer, textLength: number, hasHeader: boolean, opaque?: ReadonlySet<string>) {
+    this.#opaque = opaque;
     this.#body = body;
     this.#json = new JsonCursor({ bytes: body, end: textLength });
-    this.#sections = new BinarySections(body, textLength, hasHeader, this.#drafts);
+    this.#sections = new BinarySections(body, textLength, hasHeader, this.#drafts, opaque);
   }
 
   /**
@@ -135,6 +139,7 @@ export class InferRequestParser {
     const { binaryByDefault, timeoutMs, priority } = this.#parameters;
     const inputs = new Map<string, Tensor>();
     for (const draft of this.#drafts) inputs.set(draft.name!, draft.tensor!);
+    if (this.#opaque !== undefined) this.#decodeOpaque(inputs, this.#opaque);
     return {
       id: this.#id === '' ? undefined : this.#id,
       inputs,
@@ -143,6 +148,14 @@ export class InferRequestParser {
       timeoutMs,
       priority,
     };
+  }
+
+  /** In JSON, bytes are base64. */
+  #decodeOpaque(inputs: Map<string, Tensor>, opaque: ReadonlySet<string>): void {
+    for (const { name, datatype, dataStart, tensor, what } of this.#drafts) {
+      if (dataStart < 0 || datatype !== 'BYTES' || !opaque.has(name!)) continue;
+      inputs.set(name!, fromBase64Texts(tensor!, what));
+    }
   }
 
   /** One member, element, value or slice of data; false when there is more of the latter two. */

@@ -8,6 +8,7 @@ export class BinarySections {
   readonly #body: Buffer;
   readonly #drafts: readonly TensorDraft[];
   readonly #hasHeader: boolean;
+  readonly #opaque: ReadonlySet<string> | undefined;
   #start: number;
   #index = 0;
   #section: RawTensorReader | undefined;
@@ -15,8 +16,16 @@ export class BinarySections {
   /**
    * @param start where the JSON ends.
    * @param hasHeader whether a header said where that is; without it only empty sections are allowed.
+   * @param opaque names of inputs of BYTES whose elements need not be texts.
    */
-  constructor(body: Buffer, start: number, hasHeader: boolean, drafts: readonly TensorDraft[]) {
+  constructor(
+    body: Buffer,
+    start: number,
+    hasHeader: boolean,
+    drafts: readonly TensorDraft[],
+    opaque: ReadonlySet<string> | undefined,
+  ) {
+    this.#opaque = opaque;
     this.#body = body;
     this.#start = start;
     this.#hasHeader = hasHeader;
@@ -58,7 +67,8 @@ export class BinarySections {
     draft.measure();
     const bytes = this.#body.subarray(this.#start, this.#start + size);
     this.#start += size;
-    return new RawTensorReader(bytes, draft.datatype!, draft, 'the binary section');
+    const isText = this.#opaque === undefined || !this.#opaque.has(draft.name!);
+    return new RawTensorReader(bytes, draft.datatype!, draft, 'the binary section', isText);
   }
 }
 

@@ -62,6 +62,7 @@ export class PipelineVersion implements Servable {
   readonly inputs: readonly CompiledField[];
   readonly outputs: readonly CompiledField[];
   readonly signature: Signature;
+  readonly opaque: NonNullable<Servable['opaque']>;
   readonly labels: ReadonlyMap<string, readonly string[]> = NO_LABELS;
   readonly settings: ModelSettings = DEFAULT_SETTINGS;
   readonly sharesRuns = false;
@@ -91,6 +92,9 @@ export class PipelineVersion implements Servable {
     this.inputs = compileFields(pipeline.input, `pipeline '${name}'`);
     this.outputs = compileFields(pipeline.output, `pipeline '${name}'`);
     const specs = (fields: readonly CompiledField[]): Signature['inputs'] => fields.map(({ spec }) => spec);
+    const opaque = (fields: readonly CompiledField[]): Set<string> =>
+      new Set(fields.filter((field) => field.kind === 'bytes').map((field) => field.name));
+    this.opaque = { inputs: opaque(this.inputs), outputs: opaque(this.outputs) };
     this.events.placed(this);
     this.signature = { inputs: specs(this.inputs), outputs: specs(this.outputs), batched: false };
   }

@@ -156,6 +156,7 @@ const CHECK_FACTOR = 200;
  */
 export class ModelVersion implements Servable {
   readonly kind = 'model' as const;
+  readonly opaque: undefined;
   readonly source: ModelSource;
   readonly events: VersionEvents;
   readonly #context: ServingContext;

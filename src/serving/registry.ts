@@ -40,6 +40,11 @@ export class ModelRegistry {
     this.#pipelines.set(pipeline.name, pipeline);
   }
 
+  /** See {@link Servable.opaque}; for the inputs of what has this name. */
+  opaqueInputs(name: string): ReadonlySet<string> | undefined {
+    return this.#pipelines.size === 0 ? undefined : this.#pipelines.get(name)?.opaque?.inputs;
+  }
+
   /** What a name stands for; a model where nothing is known of it. */
   kindOf(name: string): Servable['kind'] {
     return this.#pipelines.has(name) ? 'pipeline' : 'model';

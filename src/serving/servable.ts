@@ -24,6 +24,11 @@ export interface Servable {
   readonly signature: Signature | undefined;
   /** See {@link ModelVersion.labels}. */
   readonly labels: ReadonlyMap<string, readonly string[]>;
+  /**
+   * Names of inputs and outputs of BYTES whose elements are any bytes; undefined where there are none, as for models:
+   * ONNX Runtime takes texts alone.
+   */
+  readonly opaque: { readonly inputs: ReadonlySet<string>; readonly outputs: ReadonlySet<string> } | undefined;
   readonly sharesRuns: boolean;
   readonly maxBatchSize: number;
   readonly batchWindowMs: number;

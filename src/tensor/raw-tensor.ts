@@ -12,6 +12,7 @@ export class RawTensorReader {
   readonly #datatype: Datatype;
   readonly #target: DataTarget;
   readonly #label: string;
+  readonly #isText: boolean;
   #bytes: Uint8Array;
   #pos = 0;
   // Strings only: the one being checked, and where it ends.
@@ -21,10 +22,12 @@ export class RawTensorReader {
   /**
    * @param bytes row-major, little-endian, without padding; BYTES with a length before each element.
    * @param label what messages call the bytes: `the binary section`.
+   * @param isText whether elements of BYTES have to be texts that ONNX Runtime takes; false: any bytes.
    * @throws {ShoalError} INVALID_REQUEST when the shape needs another number of bytes.
    */
-  constructor(bytes: Uint8Array, datatype: Datatype, target: DataTarget, label: string) {
+  constructor(bytes: Uint8Array, datatype: Datatype, target: DataTarget, label: string, isText = true) {
     this.#label = label;
+    this.#isText = isText;
     this.#datatype = datatype;
     this.#target = target;
     this.#bytes = bytes;
@@ -80,6 +83,10 @@ export class RawTensorReader {
           return true;
         }
         pos = this.#readLength(pos);
+      }
+      if (!this.#isText) {
+        pos = this.#end;
+        continue;
       }
       const limit = Math.min(this.#end, stop);
       while (pos < limit) {
