@@ -2,13 +2,15 @@ import { writeFileSync } from 'node:fs';
 import os from 'node:os';
 import { monotonicMs } from '../clock.ts';
 import { messageOf } from '../errors.ts';
+import { joinAligned } from '../tensor/rows.ts';
+import type { Tensor } from '../tensor/tensor.ts';
 import { checkKept } from './check.ts';
 import { decodeControl, decodeTensors, encodeControl, encodeTensors, type Frame, FrameError } from './frame.ts';
 import { type KeptRun, KeptRuns } from './kept-runs.ts';
-import type { CheckRequest, Failure, LoadReport, LoadRequest, ProbeRequest } from './messages.ts';
+import type { CheckRequest, Failure, Finding, LoadReport, LoadRequest, ProbeRequest, SentTensor } from './messages.ts';
 import { BlockingPipe } from './pipe.ts';
 import { atLowPriority } from './priority.ts';
-import { declaredSignature, probe, withShapes } from './probe.ts';
+import { declaredSignature, probe, probeSamples, withShapes } from './probe.ts';
 import { Session } from './session.ts';
 
 /**
@@ -71,18 +73,23 @@ function load(frame: Frame): Promise<void> {
 function probeModel(frame: Frame): Promise<void> {
   return atLowPriority(async () => {
     const session = sessionOf(frame);
-    const { shapes, alongFirst, useKept } = decodeControl(frame) as ProbeRequest;
-    const samples =
-      useKept === true
-        ? (kept
-            .get(frame.session)
-            ?.take()
-            .map((one) => one.inputs) ?? [])
-        : undefined;
+    const { shapes, alongFirst, samples, useKept } = decodeControl(frame) as ProbeRequest;
     const [inputs, outputs] = [withShapes(session.inputs, shapes), withShapes(session.outputs, shapes)];
-    const finding = await probe({ inputs, outputs, alongFirst, run: (tensors) => session.run(tensors) }, samples);
+    const model = { inputs, outputs, alongFirst, run: (tensors: readonly Tensor[]) => session.run(tensors) };
+    let finding: Finding;
+    if (useKept === true) {
+      const runs = kept.get(frame.session)?.take() ?? [];
+      finding = await probe(model, { rows: runs.map((one) => one.inputs), evidence: 'real' });
+    } else {
+      const given = samples?.map((sample) => sample.map(receiveTensor));
+      finding = given === undefined ? await probe(model) : await probeSamples(model, given);
+    }
     pipe.write([encodeControl('probed', frame.session, finding)]);
   });
+}
+
+function receiveTensor({ datatype, shape, bytes }: SentTensor): Tensor {
+  return { datatype, shape, bytes: joinAligned([Buffer.from(bytes, 'base64')]) };
 }
 
 async function run(frame: Frame): Promise<void> {

@@ -1,6 +1,7 @@
 import type { Axes } from '../tensor/rows.ts';
 import type { Signature } from '../tensor/signature.ts';
-import type { OutputVerdict } from '../tensor/verdict.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { Evidence, OutputVerdict } from '../tensor/verdict.ts';
 
 /** Control messages between the front and an executor: the JSON heads of its control frames. */
 
@@ -30,8 +31,16 @@ export interface ProbeRequest {
   readonly shapes: Readonly<Record<string, readonly number[]>>;
   /** Whether rows may be stacked along the first axis only. */
   readonly alongFirst: boolean;
-  /** Whether the rows are those of the runs that were kept, not generated ones. */
+  /** Inputs to probe it with, in the order of the model's; left out: generated ones. */
+  readonly samples?: readonly (readonly SentTensor[])[] | undefined;
+  /** Whether the rows are those of the runs that were kept. */
   readonly useKept?: boolean | undefined;
+}
+
+/** A tensor within JSON. */
+export interface SentTensor extends Omit<Tensor, 'bytes'> {
+  /** In base64. */
+  readonly bytes: string;
 }
 
 /** Asks for the last run that was kept to be compared with runs of its rows alone or in other numbers; see {@link CheckReport}. */
@@ -75,6 +84,8 @@ export interface Finding {
   readonly isOpen: boolean;
   /** By output, in the order of the signature. */
   readonly outputs: readonly OutputVerdict[];
+  /** Where the rows came from that were compared. */
+  readonly evidence: Evidence;
   /** With batch axes where the model may be batched. */
   readonly signature: Signature;
   /** Row counts of compared runs in which every row had bit for bit the answer it has alone; 1 is always there. */

@@ -4,7 +4,7 @@ import { compareRows, hasInformation } from '../tensor/row-difference.ts';
 import { type Axes, rowOf, stackRows } from '../tensor/rows.ts';
 import type { Signature, TensorSpec } from '../tensor/signature.ts';
 import { asBuffer, type Tensor } from '../tensor/tensor.ts';
-import { describeInfluence, type OutputVerdict, unknownOutput, worstOf } from '../tensor/verdict.ts';
+import { describeInfluence, type Evidence, type OutputVerdict, unknownOutput, worstOf } from '../tensor/verdict.ts';
 import type { Finding, ProbedRun } from './messages.ts';
 import { generateRows, type NoRows, otherRecipes, type Row, type Rows, rowsOfSamples } from './probe-rows.ts';
 import type { DeclaredTensor } from './session.ts';
@@ -29,9 +29,28 @@ const RUNS: readonly (readonly number[])[] = [
  * Finds out by about ten short runs along which axis of each tensor rows may be stacked, and whether a row's answer
  * then stays the same. Whatever is not shown to be safe is served unbatched.
  *
- * @param samples inputs of requests that the model has answered; left out: generated ones.
+ * @param source inputs of requests, and whether they are real ones; left out: generated ones.
  */
-export async function probe(model: Probed, samples?: readonly Row[]): Promise<Finding> {
+export async function probe(
+  model: Probed,
+  source?: { readonly rows: readonly Row[]; readonly evidence: Evidence },
+): Promise<Finding> {
+  const finding = await probeBy(model, source?.rows);
+  return source === undefined ? finding : { ...finding, evidence: source.evidence };
+}
+
+/**
+ * Probes with samples, and with generated rows, too: where those leak, it is not for want of seeing it in the samples
+ * that rows are taken to keep to themselves. What samples cannot tell, generated rows may.
+ */
+export async function probeSamples(model: Probed, rows: readonly Row[]): Promise<Finding> {
+  const given = await probe(model, { rows, evidence: 'samples' });
+  const generated = await probe(model);
+  const isLeaking = generated.outputs.some(({ verdict }) => verdict === 'leaking');
+  return (given.batched && isLeaking) || (given.isOpen && generated.batched) ? generated : given;
+}
+
+async function probeBy(model: Probed, samples: readonly Row[] | undefined): Promise<Finding> {
   const candidates = model.alongFirst ? [model.inputs.map(() => 0)] : candidateAxes(model.inputs);
   let first: Finding | undefined;
   for (const axes of candidates) {
@@ -73,6 +92,7 @@ export function unbatched(
     reason,
     isOpen,
     outputs: verdicts,
+    evidence: 'generated',
     signature: declaredSignature(model),
     exactSizes: [1],
     bytesPerRow: 0,
@@ -189,6 +209,7 @@ async function compare(model: Probed, axes: Axes, { rows, alone, further, areMan
     reason: describeSame(known),
     isOpen: false,
     outputs: known,
+    evidence: 'generated',
     signature: {
       inputs: model.inputs.map((input, i) => specify(input, axes[i]!, undefined)),
       outputs: outputs.map((output, i) => specify(output, outputAxes[i]!, alone[0][i]!.shape)),

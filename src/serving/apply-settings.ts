@@ -1,7 +1,11 @@
+import { messageOf } from '../errors.ts';
 import type { Finding, ProbeRequest } from '../executor/messages.ts';
-import { isBatchedAlongFirst, type Signature, type TensorSpec } from '../tensor/signature.ts';
-import { formatShape } from '../tensor/tensor.ts';
+import { checkInputs, isBatchedAlongFirst, type Signature, type TensorSpec } from '../tensor/signature.ts';
+import { asBuffer, formatShape } from '../tensor/tensor.ts';
 import type { BatchingCheck, ModelSettings, TensorSettings } from './model-settings.ts';
+
+/** Samples are sent to the executor in one message. */
+const MOST_SAMPLE_BYTES = 8 << 20;
 
 /** What callers are offered, once the configuration has been laid over the model file and the probe's finding. */
 export interface Served {
@@ -37,7 +41,30 @@ export function planProbe(settings: ModelSettings, declared: Signature): ProbeRe
       shapes[spec.name] = shape;
     }
   }
-  return { shapes, alongFirst: stacksFirst(settings) };
+  return { shapes, alongFirst: stacksFirst(settings), samples: sendSamples(settings, declared) };
+}
+
+/** The samples as the model takes them; undefined when there are none. */
+function sendSamples(settings: ModelSettings, declared: Signature): ProbeRequest['samples'] {
+  const { file, samples } = settings;
+  if (samples.length === 0) return undefined;
+  const { signature } = applySettings(
+    settings,
+    { signature: declared, batched: false, isOpen: true, reason: '' },
+    'live',
+  );
+  let bytes = 0;
+  const sent = samples.map((sample, i) => {
+    try {
+      const checked = checkInputs('this', signature, sample, Number.POSITIVE_INFINITY);
+      bytes += checked.bytes;
+      return checked.tensors.map((tensor) => ({ ...tensor, bytes: asBuffer(tensor.bytes).toString('base64') }));
+    } catch (thrown) {
+      throw new Error(`${file}: sample ${i} does not fit: ${messageOf(thrown)}`, { cause: thrown });
+    }
+  });
+  if (bytes <= MOST_SAMPLE_BYTES) return sent;
+  throw new Error(`${file}: the samples have ${bytes} bytes, expected at most ${MOST_SAMPLE_BYTES}`);
 }
 
 /**

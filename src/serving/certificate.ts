@@ -1,8 +1,5 @@
 import type { Finding } from '../executor/messages.ts';
-import { type OutputVerdict, type Verdict, worstOf } from '../tensor/verdict.ts';
-
-/** Where the evidence of a {@link Certificate} comes from. */
-export type Evidence = 'generated' | 'real';
+import { type Evidence, type OutputVerdict, type Verdict, worstOf } from '../tensor/verdict.ts';
 
 /** Whether requests of a model version may share runs, and how that is known. */
 export interface Certificate {
@@ -10,7 +7,7 @@ export interface Certificate {
   readonly verdict: Verdict;
   /** By output, in the order of the signature. */
   readonly outputs: readonly OutputVerdict[];
-  /** Whether rows were made up or came from requests. */
+  /** Where the rows came from that were compared. */
   readonly evidence: Evidence;
   /** What was found, for people. */
   readonly reason: string;
@@ -19,8 +16,8 @@ export interface Certificate {
 }
 
 /** What a finding certifies. */
-export function certificateOf(finding: Finding, evidence: Evidence): Certificate {
-  const { outputs, reason, exactSizes } = finding;
+export function certificateOf(finding: Finding): Certificate {
+  const { outputs, evidence, reason, exactSizes } = finding;
   return { verdict: worstOf(outputs.map(({ verdict }) => verdict)), outputs, evidence, reason, exactSizes };
 }
 

@@ -76,7 +76,7 @@ export class Certifier implements BatchWatch {
     const { mode, finding, served } = options;
     this.#options = options;
     this.#served = served;
-    this.#certificate = certificateOf(finding, 'generated');
+    this.#certificate = certificateOf(finding);
     this.#phase = mode === 'load' ? 'closed' : served.shares ? 'sharing' : finding.isOpen ? 'open' : 'closed';
     this.#schedule = new CheckSchedule(options);
     this.#sizes = mode === 'strict' ? new ProvenSizes(finding.exactSizes) : undefined;
@@ -129,7 +129,7 @@ export class Certifier implements BatchWatch {
     const isLast = this.#looks === LOOK_AFTER.length;
     listener.checked(resultOf(finding.outputs), performance.now() - startMs);
     if (finding.isOpen && !isLast) return;
-    this.#certificate = certificateOf(finding, 'real');
+    this.#certificate = certificateOf(finding);
     this.#served = applySettings(settings, { ...finding, isOpen: false }, mode);
     this.#phase = this.#served.shares ? 'sharing' : 'closed';
     this.#sizes?.prove(finding.exactSizes);

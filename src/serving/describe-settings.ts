@@ -13,7 +13,8 @@ import type {
  * @returns undefined for a model without one.
  */
 export function describeSettings(settings: ModelSettings): string | undefined {
-  const { file, maxBatchSize, labels, instances, session, modelFile, maxQueueRows, batchingCheck, message } = settings;
+  const { file, maxBatchSize, labels, instances, session, modelFile, maxQueueRows, batchingCheck, samples, message } =
+    settings;
   if (file === undefined) return undefined;
   const says: string[] = [];
   if (maxBatchSize !== undefined) says.push(`max_batch_size ${maxBatchSize}`);
@@ -29,6 +30,7 @@ export function describeSettings(settings: ModelSettings): string | undefined {
   if (session.graphOptimization !== 'all') says.push(`graph optimization ${session.graphOptimization}`);
   if (session.intraOpThreads !== undefined) says.push(`intra_op_thread_count ${session.intraOpThreads}`);
   if (batchingCheck !== undefined) says.push(`shoal.batching_check ${batchingCheck}`);
+  if (samples.length > 0) says.push(`${samples.length} samples`);
   if (maxQueueRows !== undefined) says.push(`shoal.max_queue_rows ${maxQueueRows}`);
   if (modelFile !== 'model.onnx') says.push(`file ${modelFile}`);
   const kept = Object.keys(message.parameters ?? {}).filter((key) => !HONOURED.has(key));
@@ -42,6 +44,7 @@ const HONOURED: ReadonlySet<string> = new Set([
   'execution_mode',
   'shoal.batching_check',
   'shoal.max_queue_rows',
+  'shoal.samples',
 ]);
 
 function describePolicy(policy: VersionPolicy): string {

@@ -4,6 +4,7 @@ import { messageOf } from '../errors.ts';
 import { isPlainName, settingsOf } from './model-config-mapping.ts';
 import { type ModelConfigMessage, parseConfigJson, parseConfigText } from './model-config-message.ts';
 import { DEFAULT_SETTINGS, type ModelSettings } from './model-settings.ts';
+import { parseSamples, type Sample } from './samples.ts';
 
 /** A model's configuration as found, or why it cannot be used. */
 export interface ReadSettings {
@@ -14,9 +15,10 @@ export interface ReadSettings {
 
 const PARSERS = { 'config.pbtxt': parseConfigText, 'config.json': parseConfigJson } as const;
 
-/** Largest configuration and largest list of labels that are read. */
+/** Largest configuration, list of labels and file of samples that are read. */
 const MOST_CONFIG_BYTES = 1 << 20;
 const MOST_LABEL_BYTES = 16 << 20;
+const MOST_SAMPLE_BYTES = 16 << 20;
 
 /**
  * Reads the configuration in a model's folder, `config.pbtxt` or `config.json`, and the labels it names. Never rejects.
@@ -43,7 +45,8 @@ export async function readSettings(folder: string, name: string, override?: stri
     const text = override ?? (await readText(path.join(folder, file), MOST_CONFIG_BYTES));
     const message = await PARSERS[file](text);
     const labels = await readLabels(folder, message);
-    return { settings: settingsOf(message, name, file, labels), problem: undefined };
+    const samples = await readSamples(folder, message);
+    return { settings: settingsOf(message, name, file, labels, samples), problem: undefined };
   } catch (thrown) {
     return failed(thrown);
   }
@@ -64,6 +67,19 @@ async function readLabels(folder: string, message: ModelConfigMessage): Promise<
     }
   }
   return labels;
+}
+
+/** The requests in the file that `shoal.samples` names. */
+async function readSamples(folder: string, { parameters }: ModelConfigMessage): Promise<readonly Sample[]> {
+  const file = parameters?.['shoal.samples']?.string_value;
+  if (file === undefined) return [];
+  const field = 'parameter shoal.samples';
+  if (!isPlainName(file)) throw new Error(`${field} is '${file}', expected the name of a file in the model's folder`);
+  try {
+    return parseSamples(await readText(path.join(folder, file), MOST_SAMPLE_BYTES));
+  } catch (thrown) {
+    throw new Error(`${field}: ${file}: ${messageOf(thrown)}`, { cause: thrown });
+  }
 }
 
 /** @throws {Error} when it is no regular file, larger than `mostBytes`, or not UTF-8. */

@@ -16,6 +16,7 @@ import {
   type TensorSettings,
   type VersionPolicy,
 } from './model-settings.ts';
+import type { Sample } from './samples.ts';
 
 /** Values of `optimization.graph.level` as Triton's ONNX Runtime backend has them; 0 is the default. */
 const GRAPH_LEVELS: ReadonlyMap<number, SessionSettings['graphOptimization']> = new Map([
@@ -31,7 +32,7 @@ const MOST_THREADS = 1024;
 
 /** Parameters of ours; others are kept and shown. */
 const OWN_PREFIX = 'shoal.';
-const OWN_PARAMETERS = ['shoal.batching_check', 'shoal.max_queue_rows'] as const;
+const OWN_PARAMETERS = ['shoal.batching_check', 'shoal.max_queue_rows', 'shoal.samples'] as const;
 
 const BATCHING_CHECKS: readonly BatchingCheck[] = ['live', 'load', 'strict'];
 
@@ -41,6 +42,7 @@ const BATCHING_CHECKS: readonly BatchingCheck[] = ['live', 'load', 'strict'];
  * @param name of the model's folder.
  * @param file the name that messages and `ModelSettings.file` have.
  * @param labels of each output that names a `label_filename`.
+ * @param samples of the file that `shoal.samples` names.
  * @throws {Error} that names every field which is wrong or not supported, and why.
  */
 export function settingsOf(
@@ -48,6 +50,7 @@ export function settingsOf(
   name: string,
   file: string,
   labels: ReadonlyMap<string, readonly string[]>,
+  samples: readonly Sample[] = [],
 ): ModelSettings {
   const problems = unsupportedFields(message);
   const wrong = (text: string): void => void problems.push(text);
@@ -71,6 +74,7 @@ export function settingsOf(
     session: sessionSettings(message, wrong),
     modelFile,
     ...ownParameters(message, wrong),
+    samples,
     message,
   };
   if (problems.length > 0) throw new Error(problems.join('; '));

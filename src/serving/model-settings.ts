@@ -1,4 +1,5 @@
 import type { ModelConfigMessage } from './model-config-message.ts';
+import type { Sample } from './samples.ts';
 
 /** What a model's configuration says of one of its tensors. */
 export interface TensorSettings {
@@ -94,6 +95,8 @@ export interface ModelSettings {
   readonly maxQueueRows: number | undefined;
   /** undefined: the server's setting. */
   readonly batchingCheck: BatchingCheck | undefined;
+  /** Requests to probe the model with, which `shoal.samples` names; empty: it is probed with made-up ones. */
+  readonly samples: readonly Sample[];
   /** The file's content, for replies that show it. */
   readonly message: ModelConfigMessage;
 }
@@ -121,5 +124,6 @@ export const DEFAULT_SETTINGS: ModelSettings = {
   modelFile: 'model.onnx',
   maxQueueRows: undefined,
   batchingCheck: undefined,
+  samples: [],
   message: {},
 };

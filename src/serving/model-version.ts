@@ -485,7 +485,14 @@ export class ModelVersion implements Servable {
       const unknown = { batched: false, isOpen: true, reason, signature: report.signature };
       const served = applySettings(settings, unknown, this.#batchingCheck);
       const outputs = served.signature.outputs.map(unknownOutput);
-      const finding: Finding = { ...unknown, outputs, exactSizes: [1], bytesPerRow: 0, runs: [] };
+      const finding: Finding = {
+        ...unknown,
+        evidence: 'generated',
+        outputs,
+        exactSizes: [1],
+        bytesPerRow: 0,
+        runs: [],
+      };
       return { executor: second, plan, finding, served };
     }
   }

@@ -7,6 +7,10 @@
 export const VERDICTS = ['bit-exact', 'rounding', 'unknown', 'leaking'] as const;
 export type Verdict = (typeof VERDICTS)[number];
 
+/** Where rows come from that are compared: made up, given with the model's configuration, or those of requests. */
+export const EVIDENCES = ['generated', 'samples', 'real'] as const;
+export type Evidence = (typeof EVIDENCES)[number];
+
 /** What is known of one output. */
 export interface OutputVerdict {
   readonly name: string;

@@ -1,5 +1,5 @@
 import { DATATYPE_NAMES } from '../../tensor/tensor.ts';
-import { VERDICTS } from '../../tensor/verdict.ts';
+import { EVIDENCES, VERDICTS } from '../../tensor/verdict.ts';
 import { ERROR_SCHEMA } from './errors.ts';
 import { arrayOf, BOOLEAN, COUNT, type Json, object, ref, STRING } from './json-schema.ts';
 
@@ -86,8 +86,8 @@ const certificate: Json = {
   ...object({
     verdict: { enum: VERDICTS, description: 'The worst of all outputs.' },
     evidence: {
-      enum: ['generated', 'real'],
-      description: 'Whether the rows compared were made up or came in requests.',
+      enum: EVIDENCES,
+      description: 'Whether the rows compared were made up, given as samples, or came in requests.',
     },
     reason: STRING,
     exact_sizes: { ...arrayOf(COUNT), description: 'Rows of runs in which every row had its answer bit for bit.' },

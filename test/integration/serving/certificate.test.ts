@@ -22,7 +22,7 @@ import { parseBinaryReply, startServer, TestServer } from '../../support/server.
 /** What `GET /v2/models/{m}/profile` has of a certificate. */
 interface Shown {
   readonly verdict: Verdict;
-  readonly evidence: 'generated' | 'real';
+  readonly evidence: 'generated' | 'samples' | 'real';
   readonly reason: string;
   readonly exact_sizes: readonly number[];
   readonly outputs: readonly {
@@ -210,6 +210,35 @@ describe('real rows', () => {
     assert.match(batchingOf(server, 'ids'), /^unbatched: rows influence each other: output 'y' of a row changes/);
   });
 
+  it('certify an output that is the same for all of them once they are many', async (t) => {
+    const rows = rowsOf(4);
+    const alone = await answersAlone(constantKind(), rows);
+    const server = await startServer(t, { constant: constantKind() }, OPTIONS);
+    await assertAsAlone(server, 'constant', rows, alone, 2);
+    const { outputs } = await certificateOf(server, 'constant');
+    assert.deepEqual(
+      outputs.map(({ verdict }) => verdict),
+      ['bit-exact', 'bit-exact'],
+    );
+    assert.match(batchingOf(server, 'constant'), /^batched/);
+  });
+
+  it('certify a model whose configuration lets requests have rows, by the rows of its requests', async (t) => {
+    const config = Buffer.from('max_batch_size: 8');
+    const server = await startServer(t, { ids: { 'config.pbtxt': config, 1: largeIds() } }, OPTIONS);
+    assert.match(batchingOf(server, 'ids'), /^unbatched until real rows tell: .* \(config.pbtxt has max_batch_size 8/);
+    const data = IDS.slice(0, 5).flatMap((row) => row.data);
+    for (let i = 0; i < 3; i++) {
+      const { status } = await server.infer('ids', {
+        inputs: [{ name: 'ids', datatype: 'INT64', shape: [5, 4], data }],
+      });
+      assert.equal(status, 200);
+    }
+    assert.match(batchingOf(server, 'ids'), /^batched: .* bit for bit/);
+    const { max_batch_size } = (await server.json('/v2/models/ids/config')) as { max_batch_size: number };
+    assert.equal(max_batch_size, 8);
+  });
+
   it('that are all alike tell nothing', async (t) => {
     const server = await startServer(t, { ids: largeIds() }, OPTIONS);
     for (let i = 0; i < 20; i++) await infer(server, 'ids', IDS[0]!);
@@ -245,6 +274,77 @@ describe('real rows', () => {
     await Promise.all(rowsOf(8).map((row) => infer(server, 'twin', row)));
     assert.match(batchingOf(server, 'ids'), /^unbatched: generated inputs cannot run it/);
     assert.equal((await server.metrics()).sum('shoal_batching_checks_total'), 0);
+  });
+});
+
+describe('samples', () => {
+  const config = (file: string) => Buffer.from(`parameters { key: "shoal.samples" value { string_value: "${file}" } }`);
+  const requests = (...rows: readonly (readonly number[])[]) =>
+    Buffer.from(
+      JSON.stringify(rows.map((data) => ({ inputs: [{ name: 'ids', datatype: 'INT64', shape: [1, 4], data }] }))),
+    );
+
+  it('stand in for made-up rows, so that a model is batched from its first request', async (t) => {
+    const samples = requests([1000, 1001, 1002, 1003], [1009, 1000, 1004, 1002]);
+    const server = await start({
+      ids: { 'config.pbtxt': config('samples.json'), 'samples.json': samples, 1: largeIds() },
+      leaks: { 'config.pbtxt': config('samples.json'), 'samples.json': samples, 1: largeIds({ leaks: true }) },
+    });
+    t.after(() => server.close());
+    const [ids, leaks] = [await certificateOf(server, 'ids'), await certificateOf(server, 'leaks')];
+    assert.deepEqual([ids.verdict, ids.evidence], ['bit-exact', 'samples']);
+    assert.match(batchingOf(server, 'ids'), /^batched: .* bit for bit/);
+    assert.deepEqual([leaks.verdict, leaks.evidence], ['leaking', 'samples']);
+    assert.match(batchingOf(server, 'leaks'), /^unbatched: rows influence each other/);
+  });
+
+  it('do not hide what made-up rows show', async (t) => {
+    const rows = [
+      [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1],
+      [0.2, 0.1, 0.3, 0.4, 0.5, 0.7, 0.6, 1],
+    ];
+    const samples = rows.map((data) => ({ inputs: [{ name: 'x', datatype: 'FP32', shape: [1, 8], data }] }));
+    // With the same least and largest value, both rows have the same step, alone and together.
+    const server = await start({
+      quantized: {
+        'config.pbtxt': config('samples.json'),
+        'samples.json': Buffer.from(JSON.stringify(samples)),
+        1: dynamicQuantized(),
+      },
+    });
+    t.after(() => server.close());
+    const { verdict, evidence } = await certificateOf(server, 'quantized');
+    assert.deepEqual([verdict, evidence], ['leaking', 'generated']);
+  });
+
+  it('that cannot be read, or do not fit the model, fail it with the reason', async (t) => {
+    const of = (samples: Buffer) => ({
+      'config.pbtxt': config('samples.json'),
+      'samples.json': samples,
+      1: largeIds(),
+    });
+    const server = await TestServer.start(
+      {
+        missing: { 'config.pbtxt': config('other.json'), 1: largeIds() },
+        outside: { 'config.pbtxt': config('../samples.json'), 1: largeIds() },
+        text: of(Buffer.from('ids')),
+        shape: of(requests([1000, 1001])),
+        number: of(Buffer.from('[{"inputs":[{"name":"ids","datatype":"INT64","shape":[1,1],"data":["1"]}]}]')),
+        other: of(Buffer.from('[{"inputs":[{"name":"x","datatype":"INT64","shape":[1,1],"data":[1]}]}]')),
+      },
+      { ...OPTIONS, strictReadiness: false },
+    );
+    t.after(() => server.close());
+    const reasons = Object.fromEntries(server.server.summary().map(({ name, reason }) => [name, reason]));
+    assert.match(
+      reasons['missing']!,
+      /^config.pbtxt: parameter shoal.samples: other.json: there is no file other.json$/,
+    );
+    assert.match(reasons['outside']!, /shoal.samples is '\.\.\/samples.json', expected the name of a file/);
+    assert.match(reasons['text']!, /samples.json: it is not JSON$/);
+    assert.match(reasons['shape']!, /samples.json: input 'ids' of request 0: .*4 elements, the data has 2/);
+    assert.match(reasons['number']!, /input 'ids' of request 0: an element is not a number/);
+    assert.match(reasons['other']!, /^config.pbtxt: sample 0 does not fit: model 'this' needs input 'ids'/);
   });
 });
 

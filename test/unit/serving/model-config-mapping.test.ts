@@ -65,6 +65,7 @@ describe('settings of a configuration', () => {
       modelFile: 'net.onnx',
       maxQueueRows: 9,
       batchingCheck: 'strict',
+      samples: [],
     });
   });
 
@@ -182,7 +183,7 @@ describe('a configuration with what is wrong', () => {
     ],
     [
       'parameters { key: "shoal.nothing" value { } }',
-      /^there is no parameter shoal.nothing, only shoal.batching_check, shoal.max_queue_rows$/,
+      /^there is no parameter shoal.nothing, only shoal.batching_check, shoal.max_queue_rows, shoal.samples$/,
     ],
     [
       'parameters { key: "shoal.batching_check" value { string_value: "none" } }',
