@@ -3,6 +3,7 @@ import { constants } from 'node:os';
 import type { Config } from '../config.ts';
 import { messageOf } from '../errors.ts';
 import { createLogger, type Logger } from '../logging.ts';
+import { isOfPipeline } from '../pipeline/loop-watch.ts';
 import type { ShoalServer } from '../server.ts';
 import { explainStartFailure } from './explain.ts';
 import { EXIT, type Host } from './host.ts';
@@ -41,7 +42,10 @@ export async function serve(config: Config, host: Host, parts: ServeParts): Prom
   const logger = parts.logger ?? createLogger(config, { isTerminal: host.isTerminal });
   const stop = watchSignals(parts);
   parts.process.on('uncaughtException', (error: unknown) => die(error, 'uncaught exception'));
-  parts.process.on('unhandledRejection', (error: unknown) => die(error, 'unhandled rejection'));
+  parts.process.on('unhandledRejection', (error: unknown, promise: unknown) => {
+    // A pipeline that forgets a promise is warned about; the others' requests are not to pay for it.
+    if (!isOfPipeline(promise)) die(error, 'unhandled rejection');
+  });
   function die(error: unknown, what: string): void {
     logger.fatal({ err: error }, what);
     parts.exit(EXIT.failed);

@@ -8,6 +8,7 @@ import type { Pending } from '../serving/servable.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { OffloadOptions, Pipeline, PipelineContext } from './define.ts';
 import type { Values } from './field-tensors.ts';
+import { type LoopUser, runSegment } from './loop-watch.ts';
 import type { HandleOptions, ModelHandle, ModelHandles } from './model-types.ts';
 import { StageTally } from './stage-tally.ts';
 
@@ -21,6 +22,8 @@ export interface CallHost {
     inputs: Readonly<Record<string, Tensor>>,
     options: InferOptions & { readonly version?: string | undefined },
   ): Promise<InferResult>;
+  /** What the pipeline holds of the event loop. */
+  readonly loop: LoopUser;
   /** What a name stands for, in messages. */
   kindOf(name: string): 'model' | 'pipeline';
   offload(url: URL | string, exportName: string, value: unknown, options: OffloadOptions): Promise<unknown>;
@@ -39,7 +42,7 @@ export interface CallOptions {
 export type FinishCall = (result: unknown) => Pick<Reply, 'outputs'> & { readonly values: Values };
 
 /** One call of a pipeline: from its checked inputs to its answer. Settled exactly once. */
-export class PipelineCall implements Pending {
+export class PipelineCall implements Pending, LoopUser {
   readonly stamps: Stamps;
   readonly stages: StageTally = new StageTally();
   readonly #name: string;
@@ -102,7 +105,7 @@ export class PipelineCall implements Pending {
     this.#timer = clock.setTimer(Math.ceil(leftMs), () => this.#reject(this.#late()));
     let result: unknown;
     try {
-      result = run(input, this.#context(leftMs));
+      result = runSegment(this, () => run(input, this.#context(leftMs)));
     } catch (thrown) {
       this.#ended(undefined, thrown);
       return;
@@ -111,6 +114,15 @@ export class PipelineCall implements Pending {
       (value) => this.#ended(value, undefined),
       (thrown: unknown) => this.#ended(undefined, thrown ?? new Error(`rejected with ${String(thrown)}`)),
     );
+  }
+
+  held(ms: number): void {
+    this.stages.ownMs += ms;
+    this.#host.loop.held(ms);
+  }
+
+  unhandled(reason: unknown): void {
+    this.#host.loop.unhandled(reason);
   }
 
   onSettled(listener: SettlementListener): void {

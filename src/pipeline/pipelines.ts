@@ -5,6 +5,8 @@ import type { Log } from '../serving/model-version.ts';
 import type { ModelRegistry } from '../serving/registry.ts';
 import { nameProblem } from '../serving/repository.ts';
 import type { PipelineSource } from './folder.ts';
+import { LoopAccount } from './loop-account.ts';
+import { watchLoop } from './loop-watch.ts';
 import { OffloadPool } from './offload-pool.ts';
 import { type PipelineEvents, type PipelineHost, PipelineVersion } from './pipeline-version.ts';
 
@@ -22,6 +24,7 @@ export interface PipelinesContext {
 export class Pipelines {
   readonly #versions: readonly PipelineVersion[];
   readonly #pool: OffloadPool;
+  readonly #unwatch: () => void;
 
   /**
    * Adds the pipelines to the registry, which has its models already.
@@ -40,6 +43,7 @@ export class Pipelines {
     });
     // With explicit model control a model may be loaded later.
     if (context.config.modelControlMode === 'none') for (const source of sources) checkModels(source, registry);
+    this.#unwatch = sources.length === 0 ? () => {} : watchLoop();
   }
 
   /** In the order in which they were found. */
@@ -61,14 +65,18 @@ export class Pipelines {
   async close(): Promise<void> {
     for (const version of this.#versions) version.close();
     await this.#pool.close();
+    this.#unwatch();
   }
 
   #host(name: string, { config, clock, log, registry, eventsFor }: PipelinesContext): PipelineHost {
+    const events = eventsFor(name);
+    const ownLog = named(log, name);
     return {
       config,
       clock,
-      log: named(log, name),
-      events: eventsFor(name),
+      log: ownLog,
+      events,
+      loop: new LoopAccount(name, ownLog, (ms) => events.held(ms)),
       infer: (model, inputs, options) => registry.infer(model, inputs, options),
       kindOf: (model) => registry.kindOf(model),
       offload: (url, exportName, value, options) => this.#pool.run(url, exportName, value, options),
