@@ -238,13 +238,19 @@ export class Service {
     return this.#drained;
   }
 
+  /** Pipelines first: what they have begun still asks models. */
+  async #drainAll(): Promise<void> {
+    const pipelines = this.pipelines.drain();
+    if (!this.pipelines.isIdle) await pipelines;
+    await this.registry.drain();
+  }
+
   async #finish(timeoutMs: number): Promise<void> {
     let timer: { cancel(): void } | undefined;
     const late = new Promise<void>((resolve) => {
       timer = this.clock.setTimer(timeoutMs, resolve);
     });
-    // Pipelines first: what they have begun still asks models.
-    await Promise.race([this.pipelines.drain().then(() => this.registry.drain()), late]);
+    await Promise.race([this.#drainAll(), late]);
     timer!.cancel();
     await this.pipelines.close();
     this.registry.close();

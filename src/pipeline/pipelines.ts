@@ -51,6 +51,11 @@ export class Pipelines {
     return this.#versions;
   }
 
+  /** Whether no call is under way. */
+  get isIdle(): boolean {
+    return this.#versions.every((version) => version.inflightRequests === 0);
+  }
+
   /** The pipeline of this name. */
   find(name: string): PipelineVersion | undefined {
     return this.#versions.find((version) => version.name === name);
