@@ -5,6 +5,7 @@ import type { Verdict } from '../../../src/tensor/verdict.ts';
 import {
   batchNormTraining,
   constantKind,
+  diesTogether,
   dynamicQuantized,
   dynamicQuantizedTwin,
   floatIndex,
@@ -44,7 +45,7 @@ function batchingOf(server: TestServer, model: string): string {
 /** A request with one row of an input. */
 interface OneRow {
   readonly name: string;
-  readonly datatype: 'FP32' | 'INT64';
+  readonly datatype: 'FP32' | 'INT32' | 'INT64';
   readonly data: readonly number[];
 }
 
@@ -265,6 +266,20 @@ describe('real rows', () => {
     assert.ok(server.logged.some(({ msg }) => /^model 'hidden' is unbatched: rows influence each other/.test(msg)));
     const metrics = await server.metrics();
     assert.equal(metrics.value('shoal_batching_checks_total', { model: 'hidden', version: '1', result: 'changed' }), 1);
+  });
+
+  it('that end the executor when they are together cost nobody an answer', async (t) => {
+    const rows = Array.from(
+      { length: 20 },
+      (_, i): OneRow => ({ name: 'ids', datatype: 'INT32', data: [1000 + (i % 10)] }),
+    );
+    const alone = await answersAlone(diesTogether(), rows);
+    const server = await startServer(t, { deadly: diesTogether() }, OPTIONS);
+    await assertAsAlone(server, 'deadly', rows, alone);
+    assert.match(batchingOf(server, 'deadly'), /^unbatched: real rows together cannot run it: .*SIGFPE/);
+    const metrics = await server.metrics();
+    assert.equal(metrics.value('shoal_batching_checks_total', { model: 'deadly', version: '1', result: 'failed' }), 1);
+    assert.equal(metrics.value('shoal_executor_restarts_total', { model: 'deadly', version: '1' }), 1);
   });
 
   it('are not looked at when told so', async (t) => {

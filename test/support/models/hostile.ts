@@ -1,4 +1,4 @@
-import { encodeModel, fp32, int64, type Node, node, tensor } from '../onnx-builder.ts';
+import { bytesOf, encodeModel, fp32, type Initializer, int64, type Node, node, tensor } from '../onnx-builder.ts';
 
 /** Models that crash, hang, refuse or give what a server cannot carry. Load and run them in child processes only. */
 
@@ -193,5 +193,47 @@ export function opset99(): Buffer {
     inputs: [tensor('x', 'FP32', ['N', 4])],
     outputs: [tensor('y', 'FP32', ['N', 4])],
     nodes: [node('Identity', ['x'], ['y'])],
+  });
+}
+
+/**
+ * INT32 `ids` [N, 1] → FP32 `y` [N, 1, 2] from a table of ten rows, whose ids begin at 1000, so that made-up ones do not run it;
+ * two rows in one run raise SIGFPE inside ONNX Runtime.
+ */
+export function diesTogether(): Buffer {
+  const int32 = (name: string, value: number): Initializer => ({
+    name,
+    element: 'INT32',
+    dims: [],
+    data: { raw: bytesOf(Int32Array.of(value)) },
+  });
+  return encodeModel({
+    inputs: [tensor('ids', 'INT32', ['N', 1])],
+    outputs: [tensor('y', 'FP32', ['N', 1, 2])],
+    initializers: [
+      fp32(
+        'table',
+        Array.from({ length: 20 }, (_, i) => i / 8),
+        [10, 2],
+      ),
+      int32('first', 1000),
+      int32('two', 2),
+      int32('three', 3),
+      int32('smallest', -(2 ** 31)),
+      fp32('zero', [0], []),
+    ],
+    nodes: [
+      node('Sub', ['ids', 'first'], ['indices']),
+      node('Gather', ['table', 'indices'], ['rows'], { axis: { int: 0 } }),
+      // 3 − 2N is 1 for one row and −1 for two.
+      node('Shape', ['ids'], ['count'], { start: { int: 0 }, end: { int: 1 } }),
+      node('Cast', ['count'], ['n'], { to: { int: 6 } }),
+      node('Mul', ['n', 'two'], ['double']),
+      node('Sub', ['three', 'double'], ['divisor']),
+      node('Div', ['smallest', 'divisor'], ['quotient']),
+      node('Cast', ['quotient'], ['float'], { to: { int: 1 } }),
+      node('Mul', ['float', 'zero'], ['nothing']),
+      node('Add', ['rows', 'nothing'], ['y']),
+    ],
   });
 }
