@@ -8,13 +8,14 @@ import type { RowFormat } from '../loading/rows.ts';
 import type { BatchJob } from './batch.ts';
 import { EXIT, type Host } from './host.ts';
 import { type FlagValues, readConfig } from './sources.ts';
+import type { TypesOptions } from './types.ts';
 
 /** What the commands do; each answers with the exit code. */
 export interface Actions {
   readonly serve: (config: Config) => Promise<number>;
   readonly inspect: (path: string, config: Config, options: { readonly json: boolean }) => Promise<number>;
   /** @param options `out`: the file to write; undefined: stdout. */
-  readonly types: (path: string, config: Config, options: { readonly out: string | undefined }) => Promise<number>;
+  readonly types: (path: string, config: Config, options: TypesOptions) => Promise<number>;
   readonly batch: (job: BatchJob, config: Config) => Promise<number>;
   /** @param url base address; undefined: host and port of the configuration. */
   readonly health: (url: string | undefined, config: Config) => Promise<number>;
@@ -65,6 +66,7 @@ Loads and probes each model as the server would. Exit code 1 when one failed.`;
 const TYPES_EXAMPLES = `
 Examples:
   shoal types models --out src/models.ts
+  shoal types models --for-pipelines --out pipelines/models.d.ts
   shoal types models/mnist-cnn
 
 Loads and probes each model as the server would, and writes an interface for
@@ -155,9 +157,10 @@ export async function runProgram(
     .description('Writes TypeScript types of what each model takes and gives.')
     .argument('<file|folder>', 'an .onnx file or a folder of models')
     .addOption(new Flag('--out <file>', 'write to this file (default: stdout)').helpGroup('Process:'))
+    .addOption(new Flag('--for-pipelines', 'have pipelines checked by them, too').helpGroup('Process:'))
     .addHelpText('after', TYPES_EXAMPLES);
-  types.action((path: string, flags: { out?: string }) =>
-    run(types, (config) => actions.types(path, config, { out: flags.out })),
+  types.action((path: string, flags: { out?: string; forPipelines?: boolean }) =>
+    run(types, (config) => actions.types(path, config, { out: flags.out, forPipelines: flags.forPipelines === true })),
   );
 
   const batch = addOptions(program.command('batch'), pick(BATCH_KEYS))

@@ -7,6 +7,14 @@ import { type TypedModel, writeTypes } from '../tensor/write-types.ts';
 import { EXIT, type Host } from './host.ts';
 import { type InspectModels, noModels, readModels } from './inspect.ts';
 
+/** What `shoal types` is told beside the configuration. */
+export interface TypesOptions {
+  /** The file to write; undefined: stdout. */
+  readonly out: string | undefined;
+  /** Whether pipelines are to be checked by the types, too. */
+  readonly forPipelines: boolean;
+}
+
 /**
  * Writes TypeScript types of the models at `path`, the highest version of each. Exit code 1 when one failed, when there
  * was none or when the file cannot be written, 3 when the folder cannot be served at all; nothing is written then.
@@ -16,7 +24,7 @@ import { type InspectModels, noModels, readModels } from './inspect.ts';
 export async function types(
   path: string,
   config: Config,
-  { out }: { readonly out: string | undefined },
+  { out, forPipelines }: TypesOptions,
   inspectModels: InspectModels,
   host: Host,
 ): Promise<number> {
@@ -36,7 +44,7 @@ export async function types(
     }
   }
   if (failed) return EXIT.failed;
-  const text = writeTypes(typed, `shoal types ${path}`);
+  const text = writeTypes(typed, `shoal types ${path}${forPipelines ? ' --for-pipelines' : ''}`, forPipelines);
   if (out === undefined) host.out(text);
   else {
     try {

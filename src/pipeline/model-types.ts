@@ -4,7 +4,7 @@ import type { AnyModels, ModelName, ModelTypes, OutputName, TensorType } from '.
 import type { TypedTensor } from '../tensor/typed.ts';
 
 /**
- * The models that pipelines know, by name. `shoal types --pipelines` writes a module that completes it, so that a wrong
+ * The models that pipelines know, by name. `shoal types --for-pipelines` writes a module that completes it, so that a wrong
  * name, datatype, rank or fixed dimension in a pipeline does not compile; as it stands, any model is taken.
  */
 // biome-ignore lint/suspicious/noEmptyInterface: completed by users' modules.

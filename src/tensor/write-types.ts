@@ -13,8 +13,9 @@ export interface TypedModel {
  *
  * @param models one version of each.
  * @param made what made it, for the first line.
+ * @param forPipelines whether pipelines are to be checked by them, too.
  */
-export function writeTypes(models: readonly TypedModel[], made: string): string {
+export function writeTypes(models: readonly TypedModel[], made: string, forPipelines = false): string {
   const sorted = models.toSorted((a, b) => (a.name < b.name ? -1 : 1));
   const members = sorted.map(({ name, version, signature }) =>
     [
@@ -31,8 +32,15 @@ export function writeTypes(models: readonly TypedModel[], made: string): string 
 export interface Models {
 ${members.join('\n\n')}
 }
-`;
+${forPipelines ? PIPELINE_MODELS : ''}`;
 }
+
+/** Completes the interface by which `shoal` knows the models of pipelines. */
+const PIPELINE_MODELS = `
+declare module 'shoal' {
+  interface PipelineModels extends Models {}
+}
+`;
 
 function tensorLines(key: string, specs: readonly TensorSpec[]): string[] {
   const lines = specs.map(

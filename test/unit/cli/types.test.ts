@@ -12,7 +12,7 @@ after(() => rmSync(folder, { recursive: true }));
 
 async function run(models: readonly ModelSummary[], out?: string): Promise<{ code: number; host: RecordedHost }> {
   const host = recordHost({ cwd: folder });
-  const code = await types('.', config(), { out }, async () => models, host);
+  const code = await types('.', config(), { out, forPipelines: false }, async () => models, host);
   return { code, host };
 }
 
@@ -55,7 +55,13 @@ describe('types', () => {
     const { code, host } = await run([]);
     assert.equal(code, 1);
     assert.match(host.stderr, /^shoal: no models in \./);
-    const nothing = types('nowhere', config(), { out: undefined }, async () => [], recordHost({ cwd: folder }));
+    const nothing = types(
+      'nowhere',
+      config(),
+      { out: undefined, forPipelines: false },
+      async () => [],
+      recordHost({ cwd: folder }),
+    );
     await assert.rejects(nothing, /nothing is there/);
   });
 });

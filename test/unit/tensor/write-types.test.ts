@@ -52,6 +52,13 @@ export interface Models {
     );
   });
 
+  it('completes the interface of pipelines where it is asked to', () => {
+    const models = [{ name: 'a', version: '1', signature: { inputs: [], outputs: [], batched: false } }];
+    const plain = writeTypes(models, 'x');
+    const added = writeTypes(models, 'x', true).slice(plain.length);
+    assert.equal(added, "\ndeclare module 'shoal' {\n  interface PipelineModels extends Models {}\n}\n");
+  });
+
   it('quotes names of any characters', () => {
     const name = `it's "a" \\ \n\u2028*/`;
     const text = writeTypes([{ name, version: '1', signature: { inputs: [], outputs: [], batched: false } }], 'x');
