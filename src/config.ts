@@ -205,6 +205,15 @@ export const OPTIONS = {
     placeholder: 'name',
     help: 'where models run: cpu, cuda[:device], or auto: a GPU when a session on it works, otherwise the CPU',
   },
+  profileCache: {
+    group: 'Execution',
+    kind: 'text',
+    pattern: '[^\\0]+',
+    allowed: "the path of a folder, 'auto' or 'off'",
+    default: 'auto',
+    placeholder: 'folder',
+    help: 'where shoal profile stores what it measured, for shoal serve; auto: shoal/profiles in the cache folder; off: nowhere',
+  },
   drainDelay: {
     group: 'Process',
     kind: 'duration',

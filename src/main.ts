@@ -51,6 +51,10 @@ const actions: Actions = {
     ]);
     return types(path, config, options, inspectModels, host);
   },
+  async profile(job, config) {
+    const { profile } = await import('./cli/profile.ts');
+    return profile(job, config, host);
+  },
   async batch(job, config) {
     letHeapGrow();
     const [{ batch }, { createServer }] = await Promise.all([import('./cli/batch.ts'), import('./server.ts')]);

@@ -69,10 +69,7 @@ export function judge(curve: readonly SizeCost[], maxRows: number = Number.POSIT
  */
 export function sayVerdict(verdict: CurveVerdict, best?: Split): string {
   const { kind, kneeRows, gain, isOpen, largestRows, largestGain } = verdict;
-  const where =
-    best === undefined
-      ? ''
-      : `; best with ${best.instances} executor${best.instances === 1 ? '' : 's'} of ${best.threads} thread${best.threads === 1 ? '' : 's'}${best.instances === 1 ? '' : ' each'}`;
+  const where = sayBest(best);
   switch (kind) {
     case 'unknown':
       return `It is not known yet whether batching pays: too few sizes of runs have been seen${where}.`;
@@ -87,6 +84,14 @@ export function sayVerdict(verdict: CurveVerdict, best?: Split): string {
       return `Batching ${much}: ${kneeRows} rows share a run for ${times(gain)} the rows per second of one${open}${where}.`;
     }
   }
+}
+
+/** How a version would best be spread over the cores, as the end of a sentence. */
+export function sayBest(best: Split | undefined): string {
+  if (best === undefined) return '';
+  const { instances, threads } = best;
+  const each = instances === 1 ? '' : ' each';
+  return `; best with ${instances} executor${instances === 1 ? '' : 's'} of ${threads} thread${threads === 1 ? '' : 's'}${each}`;
 }
 
 function times(factor: number): string {

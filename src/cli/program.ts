@@ -7,6 +7,7 @@ import { unitName, type ValueKind } from '../config-values.ts';
 import type { RowFormat } from '../loading/rows.ts';
 import type { BatchJob } from './batch.ts';
 import { EXIT, type Host } from './host.ts';
+import type { ProfileJob } from './profile.ts';
 import { type FlagValues, readConfig } from './sources.ts';
 import type { TypesOptions } from './types.ts';
 
@@ -16,6 +17,7 @@ export interface Actions {
   readonly inspect: (path: string, config: Config, options: { readonly json: boolean }) => Promise<number>;
   /** @param options `out`: the file to write; undefined: stdout. */
   readonly types: (path: string, config: Config, options: TypesOptions) => Promise<number>;
+  readonly profile: (job: ProfileJob, config: Config) => Promise<number>;
   readonly batch: (job: BatchJob, config: Config) => Promise<number>;
   /** @param url base address; undefined: host and port of the configuration. */
   readonly health: (url: string | undefined, config: Config) => Promise<number>;
@@ -29,6 +31,16 @@ const INSPECT_KEYS: readonly OptionKey[] = [
   'cores',
   'intraOpThreads',
   'provider',
+];
+
+const PROFILE_KEYS: readonly OptionKey[] = [
+  'maxBatchSize',
+  'loadTimeout',
+  'cores',
+  'instances',
+  'intraOpThreads',
+  'provider',
+  'profileCache',
 ];
 
 const BATCH_KEYS: readonly OptionKey[] = [
@@ -72,6 +84,17 @@ Examples:
 Loads and probes each model as the server would, and writes an interface for
 ShoalClient<Models> of shoal/client. Exit code 1, and nothing written, when a
 model failed.`;
+
+const PROFILE_EXAMPLES = `
+Examples:
+  shoal profile mnist-cnn               a model of ./models
+  shoal profile big.onnx --seconds 60 --max-batch-size 512
+  shoal profile ~/models --json
+
+Runs 1, 2, 4 ... rows at a time with each way worth trying to spread the model
+over the cores, until more rows do not give more rows per second. Says whether
+batching pays, and stores what was measured for shoal serve. Nothing else
+should run meanwhile. Exit code 1 when a model could not be measured.`;
 
 const BATCH_EXAMPLES = `
 Examples:
@@ -163,6 +186,29 @@ export async function runProgram(
     run(types, (config) => actions.types(path, config, { out: flags.out, forPipelines: flags.forPipelines === true })),
   );
 
+  const profile = addOptions(program.command('profile'), pick(PROFILE_KEYS))
+    .summary('measure whether batching pays for a model')
+    .description('Measures whether batching pays for a model on this machine, and how many rows a run should have.')
+    .argument('<model>', 'an .onnx file, a folder of models, or the name of a model')
+    .addOption(
+      new Flag('--seconds <n>', 'time for each model, loading not counted')
+        .argParser((text: string) => bounded('--seconds', text, 3600))
+        .default(20)
+        .helpGroup('Process:'),
+    )
+    .addOption(
+      new Flag('--input <file>', 'JSON body of an infer request with rows to run (default: made up)').helpGroup(
+        'Process:',
+      ),
+    )
+    .addOption(new Flag('--json', 'print what was measured as JSON').helpGroup('Process:'))
+    .addOption(new Flag('--models <folder>', `${models.help} (default ${formatDefault(models)})`).helpGroup('Models:'))
+    .addHelpText('after', PROFILE_EXAMPLES);
+  profile.action((model: string, flags: ProfileFlags) => {
+    const { seconds, input, json = false, models: folder } = flags;
+    return run(profile, (config) => actions.profile({ model, seconds, input, json }, config), { models: folder });
+  });
+
   const batch = addOptions(program.command('batch'), pick(BATCH_KEYS))
     .summary('run a data set through a model')
     .description('Runs a data set through a model, of a running server or of a folder.')
@@ -178,7 +224,7 @@ export async function runProgram(
     .addOption(new Flag('--model-version <version>', 'version of the model (default: the highest)').helpGroup('Data:'))
     .addOption(
       new Flag('--concurrency <n>', 'rows under way at the same time')
-        .argParser(positive)
+        .argParser((text: string) => bounded('--concurrency', text, 1024))
         .default(64)
         .helpGroup('Data:'),
     )
@@ -200,7 +246,7 @@ export async function runProgram(
     .addHelpText('after', HEALTH_EXAMPLES);
   health.action((url: string | undefined) => run(health, (config) => actions.health(url, config)));
 
-  const commands = [serve, inspect, types, batch, health];
+  const commands = [serve, inspect, types, profile, batch, health];
   for (const command of [program, ...commands]) {
     command
       .addHelpOption(new Flag('--help', 'print this help').helpGroup(command === program ? 'Options:' : 'Process:'))
@@ -223,6 +269,13 @@ export async function runProgram(
     }
     throw error;
   }
+}
+
+interface ProfileFlags {
+  readonly seconds: number;
+  readonly input?: string;
+  readonly json?: boolean;
+  readonly models?: string;
 }
 
 interface BatchFlags {
@@ -248,10 +301,10 @@ function serverFor(model: string): FlagValues {
   };
 }
 
-function positive(text: string): number {
+function bounded(flag: string, text: string, most: number): number {
   const value = Number(text);
-  if (Number.isInteger(value) && value >= 1 && value <= 1024) return value;
-  throw new ConfigError('--concurrency', text, 'an integer from 1 to 1024');
+  if (Number.isInteger(value) && value >= 1 && value <= most) return value;
+  throw new ConfigError(flag, text, `an integer from 1 to ${most}`);
 }
 
 class UsageError extends Error {

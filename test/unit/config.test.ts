@@ -53,6 +53,7 @@ describe('resolveConfig', () => {
       instances: 'auto',
       intraOpThreads: 'auto',
       provider: 'auto',
+      profileCache: 'auto',
       drainDelayMs: 0,
       drainTimeoutMs: 30_000,
       logLevel: 'info',

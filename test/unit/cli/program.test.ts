@@ -25,6 +25,7 @@ async function run(args: string, env: Record<string, string> = {}): Promise<Outc
     serve: record('serve'),
     inspect: record('inspect'),
     types: record('types'),
+    profile: record('profile'),
     batch: record('batch'),
     health: record('health'),
   };
@@ -42,7 +43,7 @@ describe('the command line', () => {
     const { code, host } = await run('');
     assert.equal(code, 0);
     assert.match(host.stdout, /^Usage: shoal /);
-    for (const command of ['serve', 'inspect', 'types', 'batch', 'health'])
+    for (const command of ['serve', 'inspect', 'types', 'profile', 'batch', 'health'])
       assert.match(host.stdout, new RegExp(`^  ${command} `, 'm'));
     assert.equal(host.stderr, '');
   });
@@ -69,7 +70,7 @@ describe('the command line', () => {
   });
 
   it('keeps every help within 80 columns', async () => {
-    for (const args of ['', 'serve --help', 'inspect --help', 'batch --help', 'health --help']) {
+    for (const args of ['', 'serve --help', 'inspect --help', 'profile --help', 'batch --help', 'health --help']) {
       const { host } = await run(args);
       assert.deepEqual(
         host.stdout.split('\n').filter((line) => line.length > 80),
@@ -138,6 +139,23 @@ describe('the command line', () => {
     }
   });
 
+  it('passes on what profile is to do', async () => {
+    const outcome = await run('profile m --seconds 3 --input in.json --json --models elsewhere --profile-cache off');
+    assert.deepEqual(outcome.calls[0]!.slice(0, 2), [
+      'profile',
+      { model: 'm', seconds: 3, input: 'in.json', json: true },
+    ]);
+    assert.equal(configOf(outcome).profileCache, 'off');
+    assert.match(configOf(outcome).models, /elsewhere$/);
+    const plain = { model: 'm', seconds: 20, input: undefined, json: false };
+    assert.deepEqual((await run('profile m')).calls[0]![1], plain);
+    for (const seconds of ['0', '-1', 'x', '3601']) {
+      const { code, host } = await run(`profile m --seconds ${seconds}`);
+      assert.equal(code, EXIT.usage, seconds);
+      assert.match(host.stderr, /--seconds is '.*', expected an integer from 1 to 3600/);
+    }
+  });
+
   it('passes on the path of inspect and the address of health', async () => {
     const [inspect] = (await run('inspect a.onnx --json --provider cpu')).calls;
     assert.equal(inspect?.[1], 'a.onnx');
@@ -151,8 +169,8 @@ describe('the command line', () => {
 
   const refusals: [string, string][] = [
     ['servr', "unknown command 'servr', did you mean serve?"],
-    ['nonsense --help', "unknown command 'nonsense', expected serve, inspect, types, batch, health, help"],
-    ['help nonsense', "unknown command 'nonsense', expected serve, inspect, types, batch, health, help"],
+    ['nonsense --help', "unknown command 'nonsense', expected serve, inspect, types, profile, batch, health, help"],
+    ['help nonsense', "unknown command 'nonsense', expected serve, inspect, types, profile, batch, health, help"],
     ['./program.test.js', "unknown command './program.test.js', did you mean shoal serve ./program.test.js?"],
     ['--port 9000', "unknown option '--port', did you mean shoal serve --port 9000?"],
     ['--bogus', "unknown option '--bogus'"],
