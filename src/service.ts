@@ -18,6 +18,7 @@ import { LogSettings } from './protocol/log-settings.ts';
 import type { InferResult } from './serving/infer-result.ts';
 import { type ControlParameters, findStartSources, ModelControl } from './serving/model-control.ts';
 import type { InferOptions, ModelSummary } from './serving/model-version.ts';
+import { openProfileCache } from './serving/profile/profile-cache.ts';
 import { chooseProvider, type ProviderChoice } from './serving/provider.ts';
 import { ModelRegistry } from './serving/registry.ts';
 import type { ModelSource } from './serving/repository.ts';
@@ -100,6 +101,7 @@ export class Service {
         provider ??= chooseProvider(config.provider, this.clock, deps.executorEntry);
         return provider;
       },
+      profiles: openProfileCache(config, (message) => logger.warn({}, message)),
       eventsFor: (version) => this.metrics.metersFor(version),
       placed: (version) => this.metrics.placed(version),
       released: (version) => this.metrics.released(version),

@@ -1,5 +1,6 @@
 import type { Certificate } from '../serving/certificate.ts';
 import type { ModelVersion } from '../serving/model-version.ts';
+import type { Profile } from '../serving/profile/profile.ts';
 
 /**
  * What has been measured of a model version: the reply of `GET /v2/models/{m}/profile`, a route of Shoal's own. Times
@@ -10,7 +11,7 @@ import type { ModelVersion } from '../serving/model-version.ts';
 export function modelProfile(model: ModelVersion): object {
   const profile = model.state === 'unloaded' ? undefined : model.profile();
   if (profile === undefined) throw model.notReady();
-  const { source, verdict, sentence, lanes, spread } = profile;
+  const { source, verdict, sentence, lanes, spread, stored } = profile;
   const { certificate } = model;
   const { kind, kneeRows, gain, isOpen } = verdict;
   return {
@@ -22,6 +23,7 @@ export function modelProfile(model: ModelVersion): object {
     spread: { cores: spread.cores, max_instances: spread.instances, threads: spread.threads },
     source,
     verdict: { kind, sentence, knee_rows: kneeRows, gain: round(gain), still_rising: isOpen },
+    ...(stored === undefined ? {} : { profiled: storedReply(stored) }),
     curve: lanes.map(({ rowBytes, runs, points }) => ({
       row_bytes: Math.round(rowBytes),
       runs,
@@ -33,6 +35,10 @@ export function modelProfile(model: ModelVersion): object {
       })),
     })),
   };
+}
+
+function storedReply({ measuredAt, best, kneeRows, gain, sentence }: Profile): object {
+  return { measured_at: measuredAt, best, knee_rows: kneeRows, gain: round(gain), sentence };
 }
 
 function certificateReply({ verdict, evidence, reason, exactSizes, outputs }: Certificate): object {

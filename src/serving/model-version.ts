@@ -20,10 +20,12 @@ import { describeSettings } from './describe-settings.ts';
 import { ExecutorPool } from './executor-pool.ts';
 import type { BatchingCheck, BatchingSettings, ModelSettings, QueueSettings } from './model-settings.ts';
 import { levelOf, queueOf } from './priority-levels.ts';
+import { type Profile, runsOf } from './profile/profile.ts';
+import type { ProfileCache } from './profile/profile-cache.ts';
 import { chooseForModel, type ProviderChoice } from './provider.ts';
 import type { ModelSource } from './repository.ts';
 import type { Pending, Servable } from './servable.ts';
-import { type Spread, spreadOver } from './threads.ts';
+import { type Spread, spreadByProfile, spreadOver } from './threads.ts';
 import { VerdictWatch } from './verdict-watch.ts';
 import { describeCurve, type VersionProfile } from './version-profile.ts';
 
@@ -69,6 +71,8 @@ export interface ServingContext {
   readonly memoryBytes: number;
   /** Settles once for all models: they run on the same provider. */
   readonly provider: () => Promise<ProviderChoice>;
+  /** What `shoal profile` has stored; undefined: nothing is looked for. */
+  readonly profiles?: ProfileCache | undefined;
   /** Called when a version is made. */
   readonly eventsFor: (version: ModelVersion) => VersionEvents;
   /** A version is the one that requests for its number go to from now on. */
@@ -161,7 +165,8 @@ export class ModelVersion implements Servable {
   readonly events: VersionEvents;
   readonly #context: ServingContext;
   readonly #cost: CostEstimate = new CostEstimate();
-  readonly #spread: Spread;
+  #spread: Spread;
+  #stored: Profile | undefined;
   readonly #configuration: string | undefined;
   #state: ModelState = 'loading';
   #reason: string | undefined;
@@ -286,7 +291,7 @@ export class ModelVersion implements Servable {
     if (this.#batcher === undefined) return undefined;
     const spread = { cores: this.#context.config.cores, ...this.#spread };
     const unbatched = this.sharesRuns ? undefined : this.#batching;
-    return describeCurve(this.#cost, spread, this.#maxBatchSize, unbatched);
+    return describeCurve(this.#cost, spread, this.#maxBatchSize, unbatched, this.#stored);
   }
 
   /** Loads and probes the model; afterwards it is ready or failed. Never rejects; repeated calls join the first. */
@@ -303,6 +308,7 @@ export class ModelVersion implements Servable {
       if (this.source.problem !== undefined) throw new Error(this.source.problem);
       this.#provider = await chooseForModel(this.settings, this.#context.provider);
       if (this.#provider.problem !== undefined) throw new Error(this.#provider.problem);
+      await this.#useProfile(this.#provider);
       if ((this.#state as ModelState) !== 'loading') return;
       this.#pool = this.#createPool(this.#provider);
       const { executor, plan, finding, served } = await this.#startProbed(this.#pool);
@@ -314,7 +320,8 @@ export class ModelVersion implements Servable {
       this.#batching = served.reason;
       const { settings } = this;
       this.#maxBatchSize = this.#limitRows(signature, finding);
-      this.#cost.assume(finding.runs);
+      const profiled = this.#stored === undefined ? [] : runsOf(this.#stored, this.#spread);
+      this.#cost.assume(profiled.length > 0 ? profiled : finding.runs);
       this.#certifier = this.#createCertifier(plan, finding, served);
       this.#batcher = new Batcher({
         name: this.name,
@@ -352,6 +359,18 @@ export class ModelVersion implements Servable {
     } catch (thrown) {
       this.#fail(messageOf(thrown));
     }
+  }
+
+  /** Looks for what `shoal profile` has measured of the model on this machine. */
+  async #useProfile({ provider }: ProviderChoice): Promise<void> {
+    const { config, profiles } = this.#context;
+    this.#stored = await profiles?.find(this.source, config.cores, provider);
+    const { instances, session } = this.settings;
+    const asked = {
+      instances: instances.count ?? config.instances,
+      intraOpThreads: session.intraOpThreads ?? config.intraOpThreads,
+    };
+    this.#spread = spreadByProfile(this.#spread, asked, this.#stored);
   }
 
   /**
@@ -514,7 +533,10 @@ export class ModelVersion implements Servable {
 
   #createWatch(): VerdictWatch {
     return new VerdictWatch(this.#cost, this.#maxBatchSize, (verdict) =>
-      this.#context.log.info({ ...this.#labels(), verdict }, `model '${this.name}': ${sayVerdict(verdict)}`),
+      this.#context.log.info(
+        { ...this.#labels(), verdict },
+        `model '${this.name}': ${sayVerdict(verdict, this.#stored?.best)}`,
+      ),
     );
   }
 

@@ -1,4 +1,7 @@
+import type { Split } from '../batching/curve-verdict.ts';
 import type { Config } from '../config.ts';
+import type { Profile } from './profile/profile.ts';
+import { peakOf } from './profile/sweep.ts';
 
 /** Files above this are bound by reading their weights: one wide instance serves them better than several narrow ones. */
 const WIDE_ABOVE_BYTES = 16e6;
@@ -17,4 +20,30 @@ export function spreadOver(config: Pick<Config, 'cores' | 'instances' | 'intraOp
   const threads = config.intraOpThreads === 'auto' ? (wide ? config.cores : 1) : config.intraOpThreads;
   if (config.instances !== 'auto') return { instances: config.instances, threads };
   return { instances: wide ? 1 : Math.max(1, Math.floor(config.cores / threads)), threads };
+}
+
+/** Rows per second of a measured split must be this many times those of the one by rule for it to be taken instead. */
+const BETTER = 1.1;
+
+/**
+ * The spread that a profile shows to be better than the one by rule: only where both have been measured side by side,
+ * and where neither instances nor threads are set.
+ *
+ * @param asked what is set, `'auto'` for what is not.
+ */
+export function spreadByProfile(
+  byRule: Spread,
+  asked: Pick<Config, 'instances' | 'intraOpThreads'>,
+  profile: Pick<Profile, 'splits' | 'best'> | undefined,
+): Spread {
+  if (profile === undefined || asked.instances !== 'auto' || asked.intraOpThreads !== 'auto') return byRule;
+  const { splits, best } = profile;
+  const own = splits.find((split) => isSame(split, byRule));
+  const better = splits.find((split) => isSame(split, best));
+  if (own === undefined || better === undefined || peakOf(better) < BETTER * peakOf(own)) return byRule;
+  return { instances: better.instances, threads: better.threads };
+}
+
+function isSame(a: Split, b: Split): boolean {
+  return a.instances === b.instances && a.threads === b.threads;
 }

@@ -1,6 +1,7 @@
 import type { CostEstimate } from '../batching/cost.ts';
-import { type CurveVerdict, type SizeCost, sayVerdict } from '../batching/curve-verdict.ts';
+import { type CurveVerdict, type SizeCost, sayBest, sayVerdict } from '../batching/curve-verdict.ts';
 import type { CurvePoint } from '../batching/lane-curve.ts';
+import { type Profile, runsOf } from './profile/profile.ts';
 import type { Spread } from './threads.ts';
 import { judgeMain } from './verdict-watch.ts';
 
@@ -27,6 +28,8 @@ export interface VersionProfile {
   readonly lanes: readonly LaneProfile[];
   /** What a run of 1, 2, 4 … rows is expected to take, up to the largest size seen. */
   readonly doublings: readonly SizeCost[];
+  /** What `shoal profile` has measured of it on this machine. */
+  readonly stored: Profile | undefined;
   /** How it is spread over the cores granted. */
   readonly spread: Spread & { readonly cores: number };
 }
@@ -39,22 +42,29 @@ const FEW_RUNS = 3;
  *
  * @param maxRows the most rows of a run.
  * @param unbatched why rows do not share runs; undefined when they do.
+ * @param stored what `shoal profile` has measured.
  */
 export function describeCurve(
   cost: CostEstimate,
   spread: VersionProfile['spread'],
   maxRows: number,
   unbatched: string | undefined,
+  stored: Profile | undefined,
 ): VersionProfile {
   const lanes = cost.lanes().map((lane) => {
     const points = lane.points();
     return { rowBytes: lane.rowBytes, runs: points.reduce((sum, { runs }) => sum + runs, 0), points };
   });
   const verdict = judgeMain(cost, maxRows);
+  const isCached = stored !== undefined && runsOf(stored, spread).length > 0;
   return {
-    source: cost.liveRuns < FEW_RUNS ? 'probe' : 'live',
+    source: cost.liveRuns >= FEW_RUNS ? 'live' : isCached ? 'cached' : 'probe',
     verdict,
-    sentence: unbatched === undefined ? sayVerdict(verdict) : `It is not batched (${unbatched}).`,
+    sentence:
+      unbatched === undefined
+        ? sayVerdict(verdict, stored?.best)
+        : `It is not batched (${unbatched})${sayBest(stored?.best)}.`,
+    stored,
     lanes,
     doublings: expectedAtDoublings(cost),
     spread,

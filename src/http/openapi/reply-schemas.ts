@@ -98,7 +98,18 @@ const certificate: Json = {
   description: 'Whether rows that share a run keep their answers.',
 };
 
-const modelProfile: Json = object({
+const profiled: Json = {
+  ...object({
+    measured_at: STRING,
+    best: object({ instances: COUNT, threads: COUNT }),
+    knee_rows: COUNT,
+    gain: AMOUNT,
+    sentence: STRING,
+  }),
+  description: 'What `shoal profile` has measured of it on this machine, where it has.',
+};
+
+const alwaysProfiled: Json = {
   name: STRING,
   version: VERSION,
   batching: STRING,
@@ -117,7 +128,9 @@ const modelProfile: Json = object({
     ...arrayOf(object({ row_bytes: COUNT, runs: COUNT, points: arrayOf(curvePoint) })),
     description: 'For rows of each size in bytes, the one of most runs first; the verdict is on that one.',
   },
-});
+};
+
+const modelProfile: Json = object(alwaysProfiled, { properties: { ...alwaysProfiled, profiled } });
 
 /** Schemas of the replies that are the same whatever models are there. */
 export const REPLY_SCHEMAS: Readonly<Record<string, Json>> = {

@@ -3,55 +3,11 @@ import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promise
 import os from 'node:os';
 import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { type Static, Type } from 'typebox';
-import { Check } from 'typebox/value';
 import type { Config } from '../../config.ts';
 import { messageOf } from '../../errors.ts';
 import type { ModelSource } from '../repository.ts';
-import type { Profile, ProfileKey } from './profile.ts';
+import { PROFILE_FORMAT, type Profile, type ProfileKey } from './profile.ts';
 import { keyOf } from './profile-key.ts';
-
-/** The form of the files; another number is another form. */
-const FORMAT = 1;
-
-const AMOUNT = Type.Number({ minimum: 0 });
-const COUNT = Type.Integer({ minimum: 1, maximum: 2 ** 31 - 1 });
-
-const STORED = Type.Object({
-  format: Type.Literal(FORMAT),
-  model: Type.String(),
-  version: Type.String(),
-  key: Type.Object({
-    digest: Type.String(),
-    runtime: Type.String(),
-    processor: Type.String(),
-    cores: COUNT,
-    provider: Type.String(),
-    graphOptimization: Type.String(),
-  }),
-  measuredAt: Type.String(),
-  batching: Type.String(),
-  maxRows: COUNT,
-  rowBytes: AMOUNT,
-  splits: Type.Array(
-    Type.Object({
-      instances: COUNT,
-      threads: COUNT,
-      sizes: Type.Array(Type.Object({ rows: COUNT, runs: COUNT, ms: AMOUNT, highMs: AMOUNT, rowsPerSecond: AMOUNT }), {
-        maxItems: 64,
-      }),
-      stop: Type.Enum(['flat', 'largest', 'memory', 'time', 'failed']),
-      failure: Type.Optional(Type.String()),
-    }),
-    { minItems: 1, maxItems: 64 },
-  ),
-  best: Type.Object({ instances: COUNT, threads: COUNT }),
-  kneeRows: COUNT,
-  gain: AMOUNT,
-  sentence: Type.String(),
-});
-
-type Stored = Static<typeof STORED>;
 
 /** The cache that the configuration names; undefined when it is off. */
 export function openProfileCache(
@@ -108,7 +64,7 @@ export class ProfileCache {
     const draft = `${file}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`;
     await mkdir(this.folder, { recursive: true });
     try {
-      await writeFile(draft, `${JSON.stringify({ format: FORMAT, ...profile }, null, 1)}\n`, { flag: 'wx' });
+      await writeFile(draft, `${JSON.stringify({ format: PROFILE_FORMAT, ...profile }, null, 1)}\n`, { flag: 'wx' });
       await rename(draft, file);
     } catch (thrown) {
       await rm(draft, { force: true });
@@ -125,32 +81,25 @@ export class ProfileCache {
       if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') this.#pass(file, messageOf(thrown));
       return undefined;
     }
-    let stored: unknown;
+    let value: unknown;
     try {
-      stored = JSON.parse(text);
+      value = JSON.parse(text);
     } catch {
       this.#pass(file, 'it is not JSON');
       return undefined;
     }
-    if (!isStored(stored)) {
-      this.#pass(file, 'it is no profile of this version of Shoal');
-      return undefined;
-    }
-    if (!isDeepStrictEqual(stored.key, key)) {
-      this.#pass(file, 'it holds for another model or machine');
-      return undefined;
-    }
-    const { format: _format, ...profile } = stored;
-    return profile;
+    // Loaded only where there is something to check.
+    const { readStored } = await import('./stored-profile.ts');
+    const profile = readStored(value);
+    if (profile === undefined) this.#pass(file, 'it is no profile of this version of Shoal');
+    else if (isDeepStrictEqual(profile.key, key)) return profile;
+    else this.#pass(file, 'it holds for another model or machine');
+    return undefined;
   }
 
   #pass(file: string, why: string): void {
     this.#warn(`the profile ${file} is not used: ${why}`);
   }
-}
-
-function isStored(value: unknown): value is Stored {
-  return Check(STORED, value);
 }
 
 function prefixOf({ bytes }: ModelSource): string {

@@ -64,7 +64,7 @@ export async function profileModel(source: ModelSource, context: ProfileContext)
   const targets: ExecutorTarget[] = [];
   try {
     const finding = await first.executor.probe(planProbe(settings, first.report.signature));
-    const { signature, shares, reason } = applySettings(settings, finding);
+    const { signature, shares, reason } = applySettings(settings, finding, 'load');
     const asked = settings.maxBatchSize || config.maxBatchSize;
     const maxRows = signature.batched && shares ? asked : 1;
     const rows = await rowsFor(source.name, signature, first.executor, context.inputs);

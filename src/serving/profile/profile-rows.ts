@@ -63,7 +63,13 @@ function stackFrom(signature: Signature, distinct: readonly (readonly Tensor[])[
       Array.from({ length: rows }, (_, row) => distinct[row % distinct.length]!),
       axes,
     );
-    return { tensors, rows, bytes: tensors.reduce((sum, { bytes }) => sum + bytes.byteLength, 0), laneKey: '' };
+    return {
+      tensors,
+      rows,
+      bytes: tensors.reduce((sum, { bytes }) => sum + bytes.byteLength, 0),
+      laneKey: '',
+      batched: signature.batched,
+    };
   };
 }
 

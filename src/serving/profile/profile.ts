@@ -1,5 +1,9 @@
+import type { AssumedRun } from '../../batching/cost.ts';
 import type { Split } from '../../batching/curve-verdict.ts';
 import type { SweptSplit } from './sweep.ts';
+
+/** The form in which profiles are stored; another number is another form. */
+export const PROFILE_FORMAT = 1;
 
 /** What a profile holds for: a model on a machine. It says nothing of any other. */
 export interface ProfileKey {
@@ -34,4 +38,10 @@ export interface Profile {
   readonly gain: number;
   /** Whether it pays, for people. */
   readonly sentence: string;
+}
+
+/** What runs took by a profile, with a model spread over the cores as it is going to be served; none if that was not measured. */
+export function runsOf({ splits, rowBytes }: Profile, { instances, threads }: Split): AssumedRun[] {
+  const sizes = splits.find((split) => split.instances === instances && split.threads === threads)?.sizes ?? [];
+  return sizes.map(({ rows, ms }) => ({ rows, bytes: rows * rowBytes, ms }));
 }

@@ -6,7 +6,7 @@ import { checkTensors } from '../../../src/serving/check-tensors.ts';
 import { DEFAULT_SETTINGS, type InstanceSettings } from '../../../src/serving/model-settings.ts';
 import { chooseForModel, chooseProvider, type ProviderChoice } from '../../../src/serving/provider.ts';
 import { Scaling } from '../../../src/serving/scaling.ts';
-import { spreadOver } from '../../../src/serving/threads.ts';
+import { spreadByProfile, spreadOver } from '../../../src/serving/threads.ts';
 import type { Tensor } from '../../../src/tensor/tensor.ts';
 import { makeTensor } from '../../../src/tensor/typed.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
@@ -93,6 +93,36 @@ describe('instances and threads', () => {
       });
     });
   }
+});
+
+describe('the spread by a profile', () => {
+  const byRule = { instances: 2, threads: 1 };
+  const free = { instances: 'auto', intraOpThreads: 'auto' } as const;
+  const profile = (own: number, other: number): Parameters<typeof spreadByProfile>[2] => {
+    const size = (rowsPerSecond: number) => [{ rows: 1, runs: 9, ms: 1, highMs: 1, rowsPerSecond }];
+    return {
+      splits: [
+        { instances: 1, threads: 2, sizes: size(other), stop: 'flat' },
+        { ...byRule, sizes: size(own), stop: 'flat' },
+      ],
+      best: { instances: 1, threads: 2 },
+    };
+  };
+
+  it('is the measured one where that is better by a tenth', () => {
+    assert.deepEqual(spreadByProfile(byRule, free, profile(100, 111)), { instances: 1, threads: 2 });
+    assert.deepEqual(spreadByProfile(byRule, free, profile(100, 109)), byRule);
+  });
+
+  it('is the one by rule without a profile, where either number is set, and where it was not measured itself', () => {
+    assert.deepEqual(spreadByProfile(byRule, free, undefined), byRule);
+    assert.deepEqual(spreadByProfile(byRule, { ...free, instances: 2 }, profile(100, 200)), byRule);
+    assert.deepEqual(spreadByProfile(byRule, { ...free, intraOpThreads: 1 }, profile(100, 200)), byRule);
+    assert.deepEqual(spreadByProfile({ instances: 4, threads: 1 }, free, profile(100, 200)), {
+      instances: 4,
+      threads: 1,
+    });
+  });
 });
 
 describe('tensors of programs', () => {
