@@ -202,6 +202,9 @@ export class Batcher implements TokenUser, QueueState {
    * @param signal ends the wait with CANCELLED.
    */
   async submitWhenRoom(submission: Submission, signal?: AbortSignal): Promise<PendingRequest> {
+    const fits = (): boolean => this.#closed !== undefined || this.#admission.fullness(submission, this) === undefined;
+    // Most find room at once, and need no timer.
+    if (this.#room.isEmpty && fits()) return this.submit(submission);
     const { deadlineMs } = submission;
     const late = new AbortController();
     const timer = Number.isFinite(deadlineMs)
@@ -211,8 +214,6 @@ export class Batcher implements TokenUser, QueueState {
     const left = (): ShoalError =>
       late.signal.aborted ? expired(this.#options.name) : new ShoalError('CANCELLED', 'the caller left');
     try {
-      const fits = (): boolean =>
-        this.#closed !== undefined || this.#admission.fullness(submission, this) === undefined;
       return await this.#room.enter(fits, () => this.submit(submission), ended, left);
     } finally {
       timer?.cancel();

@@ -18,6 +18,11 @@ export class WaitingRoom {
     this.#inUse = inUse;
   }
 
+  /** Whether nobody waits. */
+  get isEmpty(): boolean {
+    return this.#entries.size === 0;
+  }
+
   /**
    * Resolves with what `submit` gives once `fits` says so; rejects with what it throws.
    *

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ShoalError } from '../errors.ts';
+import { PipelineVersion } from '../pipeline/pipeline-version.ts';
 import { errorTiming } from '../protocol/server-timing.ts';
 import { AnswerLog } from './answer-log.ts';
 import { BodyInflater } from './body-inflater.ts';
@@ -77,7 +78,14 @@ export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
   addDocsRoutes(routes);
   routes.add('GET', '/', (request, reply) => {
     if (!request.headers.accept?.includes('text/html')) return sendJson(reply, 200, { status: 'alive' });
-    const page = renderPage(parts.build.version, parts.registry.summary(), parts.notReady(), pathOf(request));
+    const { build, registry } = parts;
+    const page = renderPage(
+      build.version,
+      registry.summary(),
+      parts.notReady(),
+      pathOf(request),
+      registry.pipelines.filter((one): one is PipelineVersion => one instanceof PipelineVersion),
+    );
     return reply
       .header('content-type', 'text/html; charset=utf-8')
       .header('content-security-policy', "default-src 'none'; style-src 'unsafe-inline'; img-src data:")

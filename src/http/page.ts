@@ -1,9 +1,17 @@
 import type { ModelSummary } from '../serving/model-version.ts';
 
+/** What the page says of a pipeline. */
+export interface ListedPipeline {
+  readonly name: string;
+  readonly description: string;
+  readonly isReady: boolean;
+}
+
 /**
  * The page for people at `/`: what runs, and where to go on. One document without scripts or outside addresses.
  *
  * @param ready why the server is not ready; undefined when it is.
+ * @param pipelines what is served beside the models.
  * @param path under which the page was asked for. Its links are relative to its folder, so that they work behind proxies.
  */
 export function renderPage(
@@ -11,6 +19,7 @@ export function renderPage(
   models: readonly ModelSummary[],
   ready: string | undefined,
   path = '/',
+  pipelines: readonly ListedPipeline[] = [],
 ): string {
   const folder = path.slice(path.lastIndexOf('/') + 1);
   const rows = models.map(renderModel).join('');
@@ -18,6 +27,7 @@ export function renderPage(
     models.length === 0
       ? '<p>No models yet. Put <code>&lt;name&gt;.onnx</code> or <code>&lt;name&gt;/1/model.onnx</code> into the models folder and start again; with <code>--model-control-mode explicit</code>, load it by its name.</p>'
       : `<table><thead><tr><th>model<th>state<th>runs on<th>inputs<th>outputs<th>batching</thead><tbody>${rows}</tbody></table>`;
+  const list = pipelines.length === 0 ? '' : `\n<h2>Pipelines</h2>\n<ul>${pipelines.map(renderPipeline).join('')}</ul>`;
   return `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -38,10 +48,16 @@ export function renderPage(
 <h1>Shoal ${escapeHtml(version)}</h1>
 <p>${ready === undefined ? '<span class="ready">Ready.</span>' : `<span class="failed">Not ready</span>: ${escapeHtml(ready)}.`}
 Requests that arrive together share ONNX Runtime calls.</p>
-<div class="table">${table}</div>
+<div class="table">${table}</div>${list}
 <p><a href="docs">try it</a> · <a href="openapi.json">OpenAPI</a> · <a href="v2">server</a> · <a href="v2/models">models</a> · <a href="v2/health/ready">readiness</a> · <a href="v2/models/stats">statistics</a> · <a href="metrics">metrics</a></p>
 </html>
 `;
+}
+
+function renderPipeline({ name, description, isReady }: ListedPipeline): string {
+  const link = `<a href="${escapeHtml(`pipelines/${encodeURIComponent(name)}`)}">${escapeHtml(name)}</a>`;
+  const state = isReady ? '<span class="ready">ready</span>' : '<span class="failed">not ready</span>';
+  return `<li>${link}: ${description === '' ? '' : `${escapeHtml(description)}; `}${state}`;
 }
 
 function renderModel(model: ModelSummary): string {

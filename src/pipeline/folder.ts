@@ -3,6 +3,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { messageOf, ServeError } from '../errors.ts';
 import { isPipeline, type Pipeline } from './define.ts';
+import { provideSelf } from './self-import.ts';
 
 /** A pipeline and where it comes from. */
 export interface PipelineSource {
@@ -58,11 +59,12 @@ async function loadFile(file: string): Promise<PipelineSource> {
     const text = `the pipeline ${file} is TypeScript, which Node.js ${process.version} does not run; 22.18 and later do, or compile it to JavaScript`;
     throw new ServeError('PIPELINE_INVALID', text);
   }
+  provideSelf(file);
   let module: { readonly default?: unknown };
   try {
     module = await import(pathToFileURL(file).href);
   } catch (cause) {
-    throw new ServeError('PIPELINE_INVALID', `the pipeline ${file} cannot be loaded: ${describeFailure(cause)}`, {
+    throw new ServeError('PIPELINE_INVALID', `the pipeline ${file} cannot be loaded: ${messageOf(cause)}`, {
       cause,
     });
   }
@@ -78,10 +80,4 @@ async function loadFile(file: string): Promise<PipelineSource> {
 /** Whether Node.js itself runs TypeScript; older ones do not know the feature at all. */
 function stripsTypes(): boolean {
   return Boolean((process.features as { readonly typescript?: unknown }).typescript);
-}
-
-function describeFailure(cause: unknown): string {
-  const text = messageOf(cause);
-  const isSelf = /Cannot find package 'shoal'/.test(text);
-  return isSelf ? `${text}; install shoal beside it: npm install shoal` : text;
 }

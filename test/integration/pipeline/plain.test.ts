@@ -237,6 +237,14 @@ describe('POST /pipelines/{name}', () => {
     parseJson(await server().send('POST', '/pipelines/picture/', JSON.stringify({ image: '' })), 200);
   });
 
+  test('the page lists them', async () => {
+    const { body } = await server().get('/', { accept: 'text/html' });
+    assert.match(
+      body.toString(),
+      /<li><a href="pipelines\/echo">echo<\/a>: gives back what it is given; <span class="ready">ready/,
+    );
+  });
+
   test('Server-Timing has the stages, which make up the total; every request is counted once', async () => {
     const before = await server().metrics();
     const answer = await post('echo', { x: [[1, 2]] });

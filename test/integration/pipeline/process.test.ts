@@ -4,14 +4,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 import { ident, writeRepository } from '../../support/models.ts';
-import { REPOSITORY_ROOT } from '../../support/root.ts';
 import { ServeProcess } from '../../support/serve-process.ts';
 
-const SHOAL = JSON.stringify(path.join(REPOSITORY_ROOT, 'dist/src/index.js'));
-
-/** Pipelines that forget promises in every way there is; each answers 1 all the same. */
+/** A pipeline that forgets promises in every way there is, and answers all the same; `shoal` is not installed beside it. */
 const FORGETFUL = `
-import { definePipeline, makeTensor, Type } from ${SHOAL};
+import { definePipeline, makeTensor, Type } from 'shoal';
 const wrong = { x: makeTensor('FP64', [1, 1], Float64Array.of(1)) };
 const ways = [
   // An infer that nobody awaits.
