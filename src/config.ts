@@ -128,6 +128,15 @@ export const OPTIONS = {
     default: '30s',
     help: 'longest time a request may take, waiting included',
   },
+  trainingDir: {
+    group: 'Models',
+    kind: 'text',
+    pattern: '[^\\0]+',
+    allowed: 'off, or the path of a folder',
+    default: 'off',
+    placeholder: 'folder',
+    help: 'folder for labelled examples and trainings; with it heads are trained over HTTP and published as new versions',
+  },
   maxBatchSize: {
     group: 'Batching',
     kind: 'count',
@@ -288,13 +297,15 @@ export type ConfigInput = { readonly [K in OptionKey]?: InputOf<Table[K]> | unde
  * Checked options, complete and frozen. Durations are `…Ms`, sizes `…Bytes`; `instances` and `intraOpThreads` stay
  * `'auto'` where each model decides.
  */
-export type Config = Omit<Resolved, 'cores' | 'metricsPort' | 'grpcPort'> & {
+export type Config = Omit<Resolved, 'cores' | 'metricsPort' | 'grpcPort' | 'trainingDir'> & {
   /** Cores that runs may use together: as given, or as granted to this process. */
   readonly cores: number;
   /** Undefined: metrics are served on the same port as everything else. */
   readonly metricsPort: number | undefined;
   /** Undefined: no gRPC. */
   readonly grpcPort: number | undefined;
+  /** Undefined: no training over HTTP. */
+  readonly trainingDir: string | undefined;
 };
 
 /** One row of the table with the names that follow from its key. */
@@ -409,6 +420,7 @@ export function resolveSources(sources: readonly ConfigSource[], coresGranted: n
     const other = grpcPort === port ? 'port' : 'metricsPort';
     throw new ConfigError(names.get('grpcPort')!, grpcPort, `another port than that of ${names.get(other) ?? other}`);
   }
+  const trainingDir = values.get('trainingDir');
   const samePort = metricsPort === 'same' || (metricsPort === port && port !== 0);
 
   const config: Record<string, unknown> = {};
@@ -419,6 +431,7 @@ export function resolveSources(sources: readonly ConfigSource[], coresGranted: n
     cores,
     metricsPort: samePort ? undefined : metricsPort,
     grpcPort: grpcPort === 'off' ? undefined : grpcPort,
+    trainingDir: trainingDir === 'off' ? undefined : trainingDir,
   }) as Config;
   resolved.add(complete);
   return complete;

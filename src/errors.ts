@@ -11,6 +11,7 @@ export type ErrorCode =
   | 'MODEL_NOT_FOUND'
   | 'METHOD_NOT_ALLOWED'
   | 'BODY_TIMEOUT'
+  | 'CONFLICT'
   | 'BODY_TOO_LARGE'
   | 'UNSUPPORTED_ENCODING'
   | 'UNSUPPORTED_MEDIA_TYPE'
@@ -25,7 +26,8 @@ export type ErrorCode =
   | 'EXECUTOR_LOST'
   | 'SHUTTING_DOWN'
   | 'CONTROL_DISABLED'
-  | 'DEADLINE_EXCEEDED';
+  | 'DEADLINE_EXCEEDED'
+  | 'STORAGE_FAILED';
 
 /** The one table from code to HTTP status. A new code does not compile until it stands here. */
 export const STATUS: Readonly<Record<ErrorCode, number>> = {
@@ -36,6 +38,7 @@ export const STATUS: Readonly<Record<ErrorCode, number>> = {
   MODEL_NOT_FOUND: 404,
   METHOD_NOT_ALLOWED: 405,
   BODY_TIMEOUT: 408,
+  CONFLICT: 409,
   BODY_TOO_LARGE: 413,
   UNSUPPORTED_ENCODING: 415,
   UNSUPPORTED_MEDIA_TYPE: 415,
@@ -52,6 +55,7 @@ export const STATUS: Readonly<Record<ErrorCode, number>> = {
   SHUTTING_DOWN: 503,
   CONTROL_DISABLED: 503,
   DEADLINE_EXCEEDED: 504,
+  STORAGE_FAILED: 507,
 };
 
 /** An error with a stable code, whose message is meant for the caller: one line that names what was wrong. */
@@ -85,7 +89,7 @@ export function messageOf(thrown: unknown): string {
 }
 
 /** Why a server cannot start serving; each has a message that says what to do. */
-export type ServeErrorCode = 'MODELS_MISSING' | 'NAME_TWICE' | 'NAME_INVALID' | 'PIPELINE_INVALID';
+export type ServeErrorCode = 'MODELS_MISSING' | 'NAME_TWICE' | 'NAME_INVALID' | 'PIPELINE_INVALID' | 'TRAINING_DIR';
 
 /** The server cannot start: something around it, not a request, is wrong. */
 export class ServeError extends Error {

@@ -26,6 +26,7 @@ import type { IndexEntry } from './serving/served-model.ts';
 import type { Tensor } from './tensor/tensor.ts';
 import { BackgroundTurns } from './training/background-turns.ts';
 import type { Turn } from './training/training-plan.ts';
+import { type TrainingContext, TrainingService } from './training/training-service.ts';
 
 /** What a service may be given besides its configuration. */
 export interface ServiceDeps {
@@ -41,6 +42,8 @@ export interface ServiceDeps {
   readonly memoryBytes?: number;
   /** @internal For tests. */
   readonly clock?: Clock;
+  /** @internal For tests. */
+  readonly training?: Pick<TrainingContext, 'limits' | 'openFile'>;
 }
 
 export type { InferResult };
@@ -68,6 +71,7 @@ export class Service {
    * way within one step.
    */
   readonly trainingTurn: Turn;
+  #trainings: TrainingService | undefined;
   #draining = false;
   #closesConnections = false;
   #drained: Promise<void> | undefined;
@@ -123,7 +127,21 @@ export class Service {
     const sources = await findStartSources(config);
     const registered = (deps.pipelines ?? []).map((pipeline) => ({ name: pipeline.name ?? '', pipeline, file: '' }));
     const pipelines = [...(await loadFolder(config.pipelines, config.models)), ...registered];
-    return new Service(config, deps.logger ?? createLogger(config), deps, sources, pipelines);
+    const service = new Service(config, deps.logger ?? createLogger(config), deps, sources, pipelines);
+    if (config.trainingDir !== undefined) {
+      try {
+        await service.#openTrainings(config.trainingDir, deps);
+      } catch (thrown) {
+        await service.drain(0);
+        throw thrown;
+      }
+    }
+    return service;
+  }
+
+  /** Examples and trainings; undefined without `--training-dir`. */
+  get trainings(): TrainingService | undefined {
+    return this.#trainings;
   }
 
   #servePipelines(sources: readonly PipelineSource[]): Pipelines {
@@ -183,6 +201,19 @@ export class Service {
     return this.registry.infer(model, inputs, options);
   }
 
+  async #openTrainings(folder: string, deps: ServiceDeps): Promise<void> {
+    this.#trainings = await TrainingService.open({
+      folder,
+      models: this.config.models,
+      registry: this.registry,
+      control: this.control,
+      server: this,
+      turn: this.trainingTurn,
+      log: this.logger,
+      ...deps.training,
+    });
+  }
+
   /**
    * A Fastify plugin with all routes: `app.register(service.plugin, { prefix: '/ml' })`. Body parser, hooks and error
    * handler stay within it, and so does the answer for unknown paths, which without a prefix is the host's. Closing
@@ -203,7 +234,7 @@ export class Service {
 
   /** @internal */
   httpParts(): HttpParts {
-    const { config, clock, registry, control, metrics, build, logger, logSettings } = this;
+    const { config, clock, registry, control, metrics, build, logger, logSettings, trainings } = this;
     return {
       config,
       clock,
@@ -213,6 +244,7 @@ export class Service {
       build,
       logger,
       logSettings,
+      trainings,
       notReady: () => this.notReady(),
       isDraining: () => this.#closesConnections,
     };
@@ -252,7 +284,7 @@ export class Service {
     const late = new Promise<void>((resolve) => {
       timer = this.clock.setTimer(timeoutMs, resolve);
     });
-    await Promise.race([this.#drainAll(), late]);
+    await Promise.race([Promise.all([this.#drainAll(), this.#trainings?.close()]), late]);
     timer!.cancel();
     await this.pipelines.close();
     this.registry.close();

@@ -6,6 +6,7 @@ const WHAT_TO_DO: Readonly<Record<ServeErrorCode, string>> = {
   NAME_TWICE: '; rename or remove one of the two',
   PIPELINE_INVALID: '',
   NAME_INVALID: '',
+  TRAINING_DIR: '',
 };
 
 /**

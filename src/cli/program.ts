@@ -295,6 +295,7 @@ function serverFor(model: string): FlagValues {
     port: '0',
     metricsPort: 'same',
     grpcPort: 'off',
+    trainingDir: 'off',
     modelControlMode: 'explicit',
     loadModel: [model],
     logLevel: 'error',

@@ -11,6 +11,7 @@ export const GRPC_STATUS: Readonly<Record<ErrorCode, status>> = {
   MODEL_NOT_FOUND: status.NOT_FOUND,
   METHOD_NOT_ALLOWED: status.UNIMPLEMENTED,
   BODY_TIMEOUT: status.DEADLINE_EXCEEDED,
+  CONFLICT: status.FAILED_PRECONDITION,
   BODY_TOO_LARGE: status.RESOURCE_EXHAUSTED,
   UNSUPPORTED_ENCODING: status.UNIMPLEMENTED,
   UNSUPPORTED_MEDIA_TYPE: status.INVALID_ARGUMENT,
@@ -26,6 +27,7 @@ export const GRPC_STATUS: Readonly<Record<ErrorCode, status>> = {
   EXECUTOR_LOST: status.UNAVAILABLE,
   SHUTTING_DOWN: status.UNAVAILABLE,
   DEADLINE_EXCEEDED: status.DEADLINE_EXCEEDED,
+  STORAGE_FAILED: status.RESOURCE_EXHAUSTED,
 };
 
 /** Trailer with the stable code of an error, as over HTTP. */

@@ -15,6 +15,7 @@ import { handleError, sendJson } from './replies.ts';
 import { addRepositoryRoutes } from './repository.ts';
 import { refuseHead } from './request-head.ts';
 import { notAllowed, Routes } from './routes.ts';
+import { addTrainingRoutes } from './training-routes.ts';
 import { addUnimplementedRoutes } from './unimplemented.ts';
 import { addV1Routes } from './v1.ts';
 import { addV2Routes } from './v2.ts';
@@ -73,6 +74,7 @@ export function addRoutes(app: FastifyInstance, parts: HttpParts): void {
   addV1Routes(routes, parts);
   addPipelineRoutes(app, routes, parts);
   addLoggingRoutes(routes, parts);
+  addTrainingRoutes(routes, parts);
   addUnimplementedRoutes(routes);
   addOpenApiRoutes(routes, parts, app.prefix);
   addDocsRoutes(routes);

@@ -7,6 +7,7 @@ import type { LogSettings } from '../protocol/log-settings.ts';
 import type { ModelControl } from '../serving/model-control.ts';
 import type { ModelRegistry } from '../serving/registry.ts';
 import type { Servable } from '../serving/servable.ts';
+import type { TrainingService } from '../training/training-service.ts';
 
 /** What the routes work with. */
 export interface HttpParts {
@@ -22,6 +23,8 @@ export interface HttpParts {
   readonly isDraining: () => boolean;
   readonly logger: Logger;
   readonly logSettings: LogSettings;
+  /** Undefined without `--training-dir`. */
+  readonly trainings: TrainingService | undefined;
 }
 
 /** What the hooks note of a request. */

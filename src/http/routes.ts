@@ -24,7 +24,7 @@ export class Routes {
   }
 
   /** Adds a route. HEAD comes with GET. */
-  add(method: 'GET' | 'POST', path: string, handler: Handler, options: RouteShorthandOptions = {}): void {
+  add(method: 'GET' | 'POST' | 'DELETE', path: string, handler: Handler, options: RouteShorthandOptions = {}): void {
     const methods: HTTPMethods[] = method === 'GET' ? ['GET', 'HEAD'] : [method];
     for (const url of spellings(path)) {
       this.#app.route({ ...options, method: methods, url, handler, exposeHeadRoute: false });

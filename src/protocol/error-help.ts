@@ -14,6 +14,8 @@ export const ERROR_HELP: Readonly<Record<ErrorCode, string>> = {
   MODEL_NOT_FOUND: 'No model of this name, or no such version of it.',
   METHOD_NOT_ALLOWED: 'The path exists, the method does not; `Allow` names those that do.',
   BODY_TIMEOUT: 'The request, headers or body, did not arrive in time.',
+  CONFLICT:
+    'What is asked for does not go with what is there: the model is being trained already, or there is no earlier version to go back to. The message says which.',
   BODY_TOO_LARGE: 'The body is larger than `--body-limit`. It was read no further.',
   UNSUPPORTED_ENCODING: 'The body has a content encoding other than gzip and deflate, or several.',
   UNSUPPORTED_MEDIA_TYPE: 'A pipeline takes no body, or no file, of this content type.',
@@ -32,4 +34,6 @@ export const ERROR_HELP: Readonly<Record<ErrorCode, string>> = {
   CONTROL_DISABLED:
     'Models are loaded and unloaded by requests only with `--model-control-mode explicit`, which is not set.',
   DEADLINE_EXCEEDED: 'The time the request may take passed while it waited or ran.',
+  STORAGE_FAILED:
+    'Examples could not be written to `--training-dir`: the disk is full or fails, or the model has as many as it may have. Nothing of the request was stored.',
 };

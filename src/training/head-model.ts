@@ -1,6 +1,7 @@
 import protobuf from 'protobufjs/minimal.js';
 import { invalid } from '../errors.ts';
 import type { Head, Layer } from './head.ts';
+import { graphNames, replaceOutput } from './onnx-graph.ts';
 
 /** How a head is written as a model. */
 export interface HeadModelOptions {
@@ -43,7 +44,7 @@ export function headModel(head: Head, options: HeadModelOptions): Uint8Array {
   message(writer, MODEL.graph, (graph) => {
     text(graph, GRAPH.name, 'head');
     message(graph, GRAPH.input, valueInfo(options.features, shape.features));
-    addHead(graph, head, options);
+    addHead(new GraphMessage(graph), head, options);
   });
   return writer.finish();
 }
@@ -64,18 +65,67 @@ export function baseWithHead(base: Uint8Array, head: Head, options: HeadModelOpt
     if (taken.includes(name)) throw invalid(`the base model has something called '${name}' already`);
   }
   const writer = protobuf.Writer.create();
-  message(writer, MODEL.graph, (graph) => addHead(graph, head, options));
+  message(writer, MODEL.graph, (graph) => addHead(new GraphMessage(graph), head, options));
   return Buffer.concat([taken, writer.finish()]);
+}
+
+/**
+ * A base model in which a head gives one of the outputs that the base has; see {@link replaceOutput}. Outputs keep their
+ * names and order.
+ *
+ * @returns the model in pieces, most of them views of `base`.
+ * @throws {ShoalError} INVALID_REQUEST when the base does not allow it.
+ */
+export function baseWithHeadInstead(base: Uint8Array, head: Head, options: HeadModelOptions): Uint8Array[] {
+  const names = graphNames(base);
+  let prefix = PREFIX;
+  for (let i = 2; [...names].some((name) => name.startsWith(prefix)); i++) prefix = `shoal_head${i}_`;
+  const parts = new GraphParts();
+  addHead(parts, head, options, prefix);
+  const { nodes, initializers, outputs } = parts;
+  const { output, features } = options;
+  return replaceOutput(base, { output, features, nodes, initializers, valueInfo: outputs[0]! });
 }
 
 /** What names of the head begin with. */
 const PREFIX = 'shoal_head_';
 
-function addHead(graph: protobuf.Writer, head: Head, { features, output, classifies }: HeadModelOptions): void {
+/** Takes the fields of a graph one by one. */
+interface GraphWriter {
+  add(field: number, fill: Fill): void;
+}
+
+class GraphMessage implements GraphWriter {
+  readonly #writer: protobuf.Writer;
+
+  constructor(writer: protobuf.Writer) {
+    this.#writer = writer;
+  }
+
+  add(field: number, fill: Fill): void {
+    message(this.#writer, field, fill);
+  }
+}
+
+class GraphParts implements GraphWriter {
+  readonly nodes: Uint8Array[] = [];
+  readonly initializers: Uint8Array[] = [];
+  readonly outputs: Uint8Array[] = [];
+
+  add(field: number, fill: Fill): void {
+    const writer = protobuf.Writer.create();
+    fill(writer);
+    const list = field === GRAPH.node ? this.nodes : field === GRAPH.initializer ? this.initializers : this.outputs;
+    list.push(writer.finish());
+  }
+}
+
+function addHead(graph: GraphWriter, head: Head, options: HeadModelOptions, prefix: string = PREFIX): void {
+  const { features, output, classifies } = options;
   let input = features;
   for (const [i, layer] of head.layers.entries()) {
     const isLast = i === head.layers.length - 1;
-    const name = `${PREFIX}${i}`;
+    const name = `${prefix}${i}`;
     const sum = isLast && !classifies ? output : `${name}_sum`;
     addLayer(graph, layer, name, input, sum);
     if (!isLast) {
@@ -84,29 +134,29 @@ function addHead(graph: protobuf.Writer, head: Head, { features, output, classif
       input = given;
     } else if (classifies) node(graph, 'Softmax', `${name}_softmax`, [sum], output, { axis: 1 });
   }
-  message(graph, GRAPH.output, valueInfo(output, head.shape.outputs));
+  graph.add(GRAPH.output, valueInfo(output, head.shape.outputs));
 }
 
-function addLayer(graph: protobuf.Writer, layer: Layer, name: string, input: string, output: string): void {
+function addLayer(graph: GraphWriter, layer: Layer, name: string, input: string, output: string): void {
   const { inputs, outputs, weights, bias } = layer;
-  message(graph, GRAPH.initializer, tensor(`${name}_weights`, [inputs, outputs], weights));
+  graph.add(GRAPH.initializer, tensor(`${name}_weights`, [inputs, outputs], weights));
   if (bias.length === 0) {
     node(graph, 'MatMul', `${name}_product`, [input, `${name}_weights`], output);
     return;
   }
-  message(graph, GRAPH.initializer, tensor(`${name}_bias`, [outputs], bias));
+  graph.add(GRAPH.initializer, tensor(`${name}_bias`, [outputs], bias));
   node(graph, 'Gemm', `${name}_product`, [input, `${name}_weights`, `${name}_bias`], output);
 }
 
 function node(
-  graph: protobuf.Writer,
+  graph: GraphWriter,
   operator: string,
   name: string,
   inputs: readonly string[],
   output: string,
   attributes: Readonly<Record<string, number>> = {},
 ): void {
-  message(graph, GRAPH.node, (into) => {
+  graph.add(GRAPH.node, (into) => {
     for (const input of inputs) text(into, NODE.input, input);
     text(into, NODE.output, output);
     text(into, NODE.name, name);

@@ -12,6 +12,7 @@ const MESSAGES: Readonly<Record<ErrorCode, string>> = {
   MODEL_NOT_FOUND: "there is no model 'mnist'",
   METHOD_NOT_ALLOWED: 'PUT is not allowed here, only POST',
   BODY_TIMEOUT: 'the request did not arrive in time',
+  CONFLICT: "model 'mnist-cnn' is being trained already, by training 3",
   BODY_TOO_LARGE: 'the request body is larger than --body-limit of this server',
   UNSUPPORTED_ENCODING: 'request bodies may be chunked and nothing else; this one has Transfer-Encoding gzip',
   UNSUPPORTED_MEDIA_TYPE: 'the Content-Type is "text/html", expected application/json or multipart/form-data',
@@ -28,6 +29,7 @@ const MESSAGES: Readonly<Record<ErrorCode, string>> = {
   CONTROL_DISABLED:
     'models are not loaded and unloaded by requests: the server was started without --model-control-mode explicit',
   DEADLINE_EXCEEDED: 'the time that the request may take has passed',
+  STORAGE_FAILED: 'the examples could not be stored: ENOSPC: no space left on device',
 };
 
 /** Codes that say when to try again. */

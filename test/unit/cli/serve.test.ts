@@ -251,6 +251,7 @@ describe('explainStartFailure', () => {
     ['MODELS_MISSING', /^said; create it or name another one: shoal serve <folder>$/],
     ['NAME_TWICE', /^said; rename or remove one of the two$/],
     ['NAME_INVALID', /^said$/],
+    ['TRAINING_DIR', /^said$/],
   ];
   for (const [code, text] of served) {
     it(code, () => assert.match(explainStartFailure(new ServeError(code, 'said'), options) ?? '', text));
