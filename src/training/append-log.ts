@@ -188,7 +188,8 @@ export class AppendLog {
 /** An error of the disk, as who sent the request is told of it; the paths of the server are not their matter. */
 export function storageFailed(what: string, thrown: unknown): ShoalError {
   if (thrown instanceof ShoalError) return thrown;
-  const why = messageOf(thrown).replace(/,? (open|rename|stat|mkdir|write|read|unlink|link|fsync)? ?'[^']*'.*$/g, '');
+  // Node ends such messages with the call and the path: `, open '/…'`.
+  const why = messageOf(thrown).replace(/, [a-z]+( '[^']*')?( -> '[^']*')?$/, '');
   return new ShoalError('STORAGE_FAILED', `${what}: ${why}`, { cause: thrown });
 }
 

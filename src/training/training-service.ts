@@ -5,7 +5,7 @@ import type { ModelRegistry } from '../serving/registry.ts';
 import type { Signature } from '../tensor/signature.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { OpenFile } from './append-log.ts';
-import { readExample } from './example-record.ts';
+import { type Example, readExample } from './example-record.ts';
 import { type ExampleCounts, ExampleStore, STORE_LIMITS, type StoreLimits } from './example-store.ts';
 import type { FeatureServer } from './features.ts';
 import { openTrainingFolder, type TrainingFolder } from './training-folder.ts';
@@ -92,6 +92,12 @@ export class TrainingService {
     this.#context.registry.get(model, undefined);
     const counts = (await this.#storeOf(model)).counts();
     return { model, ...counts, limits: this.#context.limits ?? STORE_LIMITS };
+  }
+
+  /** What is stored for a model now, in order. @throws {ShoalError} MODEL_NOT_FOUND, STORAGE_FAILED. */
+  async *readExamples(model: string): AsyncGenerator<Example> {
+    this.#context.registry.get(model, undefined);
+    yield* (await this.#storeOf(model)).read();
   }
 
   /** Deletes the examples of a model. @throws {ShoalError} MODEL_NOT_FOUND, CONFLICT, STORAGE_FAILED. */

@@ -41,6 +41,7 @@ describe('resolveConfig', () => {
       port: 8000,
       metricsPort: undefined,
       grpcPort: undefined,
+      trainingDir: undefined,
       tritonMetrics: false,
       bodyLimitBytes: 64 * 2 ** 20,
       httpCompression: 'explicit',

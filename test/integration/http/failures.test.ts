@@ -239,6 +239,8 @@ describe('the codes', () => {
   /** Codes that no client can get, and why. */
   const NOT_SENT: Partial<Record<ErrorCode, string>> = {
     CANCELLED: 'its caller has left; metrics and logs alone have it',
+    CONFLICT: 'trainings alone have it; see the tests of training',
+    STORAGE_FAILED: 'training alone has it; see the tests of examples',
     INTERNAL: 'it stands for faults of the server itself; what is sent then is a test of the error handler',
   };
 
