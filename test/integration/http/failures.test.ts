@@ -241,6 +241,7 @@ describe('the codes', () => {
     CANCELLED: 'its caller has left; metrics and logs alone have it',
     CONFLICT: 'trainings alone have it; see the tests of training',
     STORAGE_FAILED: 'training alone has it; see the tests of examples',
+    UNSUPPORTED_MEDIA_TYPE: 'pipelines alone have it; see their tests',
     INTERNAL: 'it stands for faults of the server itself; what is sent then is a test of the error handler',
   };
 
