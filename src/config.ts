@@ -154,6 +154,14 @@ export const OPTIONS = {
     default: '0ms',
     help: 'time to wait for more rows before a run; 0 waits for nothing but what has already arrived',
   },
+  scheduling: {
+    group: 'Batching',
+    kind: 'choice',
+    choices: ['measured', 'take-all'],
+    default: 'measured',
+    placeholder: 'how',
+    help: 'how many of the rows that wait a run takes: what is best by its measured cost, or all that fit (take-all)',
+  },
   batchingCheck: {
     group: 'Batching',
     kind: 'choice',

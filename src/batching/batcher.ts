@@ -6,6 +6,8 @@ import { Admission, expired, type QueueLimits, type QueueState } from './admissi
 import { AnswerOrder } from './answer-order.ts';
 import { Batch, RowsInfluenced, RowsMismatch } from './batch.ts';
 import type { CoreTokens, TokenUser } from './core-tokens.ts';
+import { DrainPlan } from './drain-plan.ts';
+import type { DrainState } from './drain-table.ts';
 import { EarliestTimer } from './earliest-timer.ts';
 import { Lane } from './lane.ts';
 import { LevelTally } from './level-tally.ts';
@@ -13,6 +15,7 @@ import { PoisonList } from './poison.ts';
 import { type Decision, decide, type LaneView } from './policy.ts';
 import { Rejoin } from './rejoin.ts';
 import { type BatchInfo, PendingRequest, type Submission } from './request.ts';
+import { RunnerSlots, type Slot } from './runner-slots.ts';
 import { WaitingRoom } from './waiting-room.ts';
 
 /** What a runner gives back. */
@@ -34,7 +37,7 @@ export interface Runner {
    * @throws {ShoalError} INFERENCE_FAILED or INVALID_REQUEST when the model refused the batch, EXECUTOR_LOST when the
    * runner is gone; it is not called again then.
    */
-  run(batch: Batch, keep?: number): Promise<RunResult>;
+  run(batch: Batch, keep?: number): PromiseLike<RunResult>;
 }
 
 /** What a batcher reports. Calls must not throw. */
@@ -75,6 +78,8 @@ export interface BatcherOptions extends QueueLimits {
   /** See {@link PolicyState.preferredRows}. */
   readonly preferredRows: readonly number[];
   readonly windowMs: number;
+  /** Whether the measured curve may have fewer rows taken than wait; otherwise all that fit are. Default: it may. */
+  readonly splits?: boolean;
   /** Whether answers come in the order in which their requests were accepted. */
   readonly preservesOrder: boolean;
   readonly tokens: CoreTokens;
@@ -86,12 +91,6 @@ export interface BatcherOptions extends QueueLimits {
 
 /** Lane of the requests that were checked by a signature without rows: whatever becomes of it, they run alone. */
 const ALONE = '\0alone';
-
-interface Slot {
-  readonly runner: Runner;
-  busy: boolean;
-  idleSinceMs: number;
-}
 
 /**
  * The micro-batching queue of one model version. It owns every request from {@link Batcher.submit} until the request
@@ -106,13 +105,15 @@ export class Batcher implements TokenUser, QueueState {
   readonly #options: BatcherOptions;
   readonly #clock: Clock;
   readonly #lanes: Map<string, Lane> = new Map();
-  readonly #slots: Slot[] = [];
+  readonly #slots: RunnerSlots;
   readonly #running: Set<Batch> = new Set();
   readonly #poison: PoisonList = new PoisonList();
   readonly #rejoin: Rejoin = new Rejoin();
   readonly #order: AnswerOrder | undefined;
   readonly #room: WaitingRoom;
   readonly #admission: Admission;
+  /** Undefined where settings say how many rows are taken. */
+  #plan: DrainPlan | undefined;
   /** See {@link QueueState.levels}. */
   readonly levels: LevelTally | undefined;
   #collecting = false;
@@ -134,6 +135,7 @@ export class Batcher implements TokenUser, QueueState {
   constructor(options: BatcherOptions) {
     this.#options = options;
     this.#clock = options.clock;
+    this.#slots = new RunnerSlots(options.clock);
     this.#signature = options.signature;
     this.#alone = withoutRows(options.signature);
     this.#shares = options.shares;
@@ -143,6 +145,7 @@ export class Batcher implements TokenUser, QueueState {
     this.#order = options.preservesOrder ? new AnswerOrder() : undefined;
     this.#room = new WaitingRoom(options.budget.waiting);
     this.#admission = new Admission(options);
+    this.#plan = this.#newPlan();
     this.#deadline = new EarliestTimer(options.clock, () => this.#expire());
     this.#window = new EarliestTimer(options.clock, () => this.#claimsLess());
   }
@@ -165,7 +168,7 @@ export class Batcher implements TokenUser, QueueState {
   }
 
   get runners(): number {
-    return this.#slots.length;
+    return this.#slots.size;
   }
 
   /**
@@ -186,13 +189,14 @@ export class Batcher implements TokenUser, QueueState {
     const request = new PendingRequest(submission, inputs.batched ? inputs.laneKey : ALONE, nowMs);
     this.#lane(request.laneKey, request.priority).push(request);
     this.queuedRows += inputs.rows;
+    this.#plan?.arrived(inputs.rows, nowMs);
     this.levels?.count(request, 1);
     this.inflightRequests++;
     this.#options.budget.heldBytes += inputs.bytes;
     this.#order?.add(request);
     this.#deadline.arm(request.expiresMs);
     this.#changed();
-    if (this.#idleSlot() !== undefined) this.#options.tokens.request(this);
+    if (this.#slots.idle() !== undefined) this.#options.tokens.request(this);
     return request;
   }
 
@@ -229,17 +233,14 @@ export class Batcher implements TokenUser, QueueState {
 
   /** Adds a runner that is ready. */
   addRunner(runner: Runner): void {
-    this.#slots.push({ runner, busy: false, idleSinceMs: this.#clock.now() });
+    this.#slots.add(runner);
     this.#changed();
     this.#options.tokens.request(this);
   }
 
   /** Removes a runner; one that runs ends its batch first. */
   removeRunner(runner: Runner): void {
-    const index = this.#slots.findIndex((slot) => slot.runner === runner);
-    if (index < 0) return;
-    this.#slots.splice(index, 1);
-    this.#claimsLess();
+    if (this.#slots.remove(runner)) this.#claimsLess();
   }
 
   /** Has requests share runs from now on; those that wait were checked by the signature before and are run by that. */
@@ -248,6 +249,7 @@ export class Batcher implements TokenUser, QueueState {
     this.#shares = true;
     this.#maxBatchRows = maxBatchRows;
     this.#preferredRows = preferredRows;
+    this.#plan = this.#newPlan();
     this.#claimsLess();
   }
 
@@ -304,6 +306,7 @@ export class Batcher implements TokenUser, QueueState {
     }
     this.queuedRows -= batch.rows;
     slot.busy = true;
+    if (this.#slots.size > 1) slot.freeAtMs = nowMs + (this.#options.cost.expectedMs(batch.rows, batch.bytes) ?? 0);
     this.#running.add(batch);
     this.#changed();
     this.#room.admit();
@@ -353,6 +356,7 @@ export class Batcher implements TokenUser, QueueState {
       try {
         answers = batch.split(result.outputs);
         this.#options.cost.observe(batch.rows, batch.bytes, result.computeEndMs - result.computeStartMs);
+        this.#plan?.ran(batch.rows, batch.bytes);
       } catch (wrong) {
         failure = wrong;
       }
@@ -371,7 +375,7 @@ export class Batcher implements TokenUser, QueueState {
     const { cost } = this.#options;
     const maxBatchRows = this.#maxBatchRows;
     // With other lanes or runners there is other work to do meanwhile.
-    if (!this.shares || this.#lanes.size !== 1 || this.#slots.length !== 1) return false;
+    if (!this.shares || this.#lanes.size !== 1 || this.#slots.size !== 1) return false;
     const expectedMs = (rows: number): number | undefined => cost.expectedMs(rows);
     return this.#rejoin.decide({ waiting: this.queuedRows, answered: batch.rows, maxRows: maxBatchRows, expectedMs });
   }
@@ -479,20 +483,35 @@ export class Batcher implements TokenUser, QueueState {
   #decide(): { readonly slot: Slot; readonly decision: Decision; readonly lanes: readonly Lane[] } | undefined {
     if (this.#collecting) return undefined;
     if (this.#next !== undefined) return this.#next;
-    const slot = this.#idleSlot();
+    const slot = this.#slots.idle();
     if (slot === undefined || this.#lanes.size === 0) return undefined;
     const lanes = [...this.#lanes.values()];
+    const nowMs = this.#clock.now();
     const decision = decide({
-      nowMs: this.#clock.now(),
+      nowMs,
       lanes: lanes.map(viewOf),
       batched: this.shares,
       maxRows: this.#maxBatchRows,
       preferredRows: this.#preferredRows,
       windowMs: this.#options.windowMs,
       idleSinceMs: slot.idleSinceMs,
+      drain: this.#plan && ((view) => this.#drainState(slot, view, nowMs)),
     });
     if (decision.kind === 'run') this.#next = { slot, decision, lanes };
     return { slot, decision, lanes };
+  }
+
+  #newPlan(): DrainPlan | undefined {
+    const { windowMs, splits, cost } = this.#options;
+    if (windowMs > 0 || this.#preferredRows.length > 0 || splits === false) return undefined;
+    return new DrainPlan(cost, this.#maxBatchRows);
+  }
+
+  #drainState(slot: Slot, { rows, rowBytes }: LaneView, nowMs: number): DrainState | undefined {
+    const { tokens } = this.#options;
+    const runners = this.#slots.atOnce(slot, tokens.total);
+    const others = this.#slots.others(slot, tokens.free >= 2 * slot.runner.threads);
+    return this.#plan?.state({ waiting: rows, rowBytes, runners, ...others, nowMs });
   }
 
   #lane(key: string, priority: number): Lane {
@@ -512,10 +531,6 @@ export class Batcher implements TokenUser, QueueState {
   #claimsLess(): void {
     this.#changed();
     this.#options.tokens.request(this);
-  }
-
-  #idleSlot(): Slot | undefined {
-    return this.#slots.find((slot) => !slot.busy);
   }
 
   #expire(): void {
@@ -548,9 +563,10 @@ function viewOf(lane: Lane): LaneView {
   const next = lane.next();
   // Groups that are tried again may have been found to be empty by that.
   const { rows, hasRetry } = lane;
-  if (next === undefined) return { rows, priority: 0, nextMs: 0, oldestMs: 0, hasRetry };
+  if (next === undefined) return { rows, rowBytes: 0, priority: 0, nextMs: 0, oldestMs: 0, hasRetry };
   const nextMs = next.stamps.enqueuedMs;
-  return { rows, priority: next.priority, nextMs, oldestMs: lane.waitingSinceMs(next), hasRetry };
+  const rowBytes = next.inputs.bytes / next.inputs.rows;
+  return { rows, rowBytes, priority: next.priority, nextMs, oldestMs: lane.waitingSinceMs(next), hasRetry };
 }
 
 function withoutRows(signature: Signature): Signature {

@@ -1,8 +1,11 @@
+import type { DrainState } from './drain-table.ts';
 import type { ReleaseReason } from './request.ts';
 
 /** What the policy knows of a lane. */
 export interface LaneView {
   readonly rows: number;
+  /** Bytes of a row of that request. */
+  readonly rowBytes: number;
   /** Priority of the request that is to be taken next: 1 is the most urgent, 0 where there are no levels. */
   readonly priority: number;
   /** Since when that request has waited. */
@@ -27,6 +30,8 @@ export interface PolicyState {
   readonly windowMs: number;
   /** Since when the runner that asks has been idle. */
   readonly idleSinceMs: number;
+  /** What the measured curve says of a lane; undefined while it is not known, or not to be decided by. */
+  readonly drain: ((view: LaneView) => DrainState | undefined) | undefined;
 }
 
 export type Decision =
@@ -37,9 +42,10 @@ export type Decision =
   | { readonly kind: 'nothing' };
 
 /**
- * Decides for one idle runner what it shall run: all that waits in the lane with the most urgent request (with the oldest
- * among equally urgent ones), up to the largest size, or the largest preferred size that can be reached. A window holds
- * nothing back that has reached one. Pure: no clock, no state.
+ * Decides for one idle runner what it shall run, in the lane with the most urgent request (with the oldest among equally
+ * urgent ones): where preferred sizes are set, the largest that can be reached; otherwise as many rows as the measured
+ * curve makes best, or all that wait, up to the largest size. A window holds nothing back that has reached a size. Pure:
+ * no clock, no state.
  */
 export function decide(state: PolicyState): Decision {
   let lane = -1;
@@ -56,13 +62,24 @@ export function decide(state: PolicyState): Decision {
     const view = state.lanes[lane]!;
     const preferred = view.hasRetry ? undefined : state.preferredRows.findLast((rows) => rows <= view.rows);
     const maxRows = state.batched ? (preferred ?? state.maxRows) : 1;
-    return { kind: 'run', lane, maxRows, reason: reasonFor(state, state.lanes[lane]!) };
+    const piece = pieceOf(state, view);
+    if (piece !== undefined) return { kind: 'run', lane, maxRows: piece, reason: 'split' };
+    return { kind: 'run', lane, maxRows, reason: reasonFor(state, view) };
   }
   return untilMs < Number.POSITIVE_INFINITY ? { kind: 'wait', untilMs } : { kind: 'nothing' };
 }
 
 function goesBefore(a: LaneView, b: LaneView): boolean {
   return a.priority === b.priority ? a.nextMs < b.nextMs : a.priority < b.priority;
+}
+
+/** The rows to take of those that wait, when fewer than fit are better. */
+function pieceOf(state: PolicyState, view: LaneView): number | undefined {
+  if (!state.batched || view.hasRetry || state.preferredRows.length > 0) return undefined;
+  const drain = state.drain?.(view);
+  if (drain === undefined) return undefined;
+  const piece = drain.table.rowsToTake(drain, view.rows);
+  return piece < Math.min(view.rows, state.maxRows) ? piece : undefined;
 }
 
 function reasonFor(state: PolicyState, lane: LaneView): ReleaseReason {

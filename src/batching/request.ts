@@ -26,6 +26,8 @@ export type ReleaseReason =
   | 'freed'
   /** It reached the largest size allowed, or a preferred one. */
   | 'full'
+  /** By the measured curve fewer rows than waited are better run first. */
+  | 'split'
   /** The batch window, an explicit setting, was over. */
   | 'window'
   /** The model is not batched. */

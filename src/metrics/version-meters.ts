@@ -14,7 +14,7 @@ export const OUTCOMES = ['ok', 'invalid', 'rejected', 'expired', 'cancelled', 'f
 export type RequestOutcome = (typeof OUTCOMES)[number];
 
 export const PROTOCOLS: readonly Protocol[] = ['v2', 'v1', 'grpc', 'library'];
-export const RELEASE_REASONS: readonly ReleaseReason[] = ['idle', 'freed', 'full', 'window', 'alone', 'retry'];
+export const RELEASE_REASONS: readonly ReleaseReason[] = ['idle', 'freed', 'full', 'split', 'window', 'alone', 'retry'];
 /** Why requests are turned away at the door. */
 export const REJECTIONS: readonly ErrorCode[] = [
   'QUEUE_FULL',

@@ -332,6 +332,7 @@ export class ModelVersion implements Servable {
         ...queueLimits(settings.batching),
         preferredRows: this.#preferredRows(),
         windowMs: this.batchWindowMs,
+        splits: config.scheduling === 'measured',
         preservesOrder: settings.batching.preservesOrder,
         budget: this.#context.budget,
         tokens: this.#context.tokens,

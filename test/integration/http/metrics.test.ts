@@ -24,7 +24,7 @@ const PER_VERSION: Readonly<Record<string, Readonly<Record<string, readonly stri
   shoal_stage_duration_seconds_count: { stage: ['decode', 'queue', 'handover', 'compute', 'handback', 'encode'] },
   shoal_batch_rows_count: {},
   shoal_batch_requests_count: {},
-  shoal_batches_total: { reason: ['idle', 'freed', 'full', 'window', 'alone', 'retry'] },
+  shoal_batches_total: { reason: ['idle', 'freed', 'full', 'split', 'window', 'alone', 'retry'] },
   shoal_queue_rows: {},
   shoal_inflight_requests: {},
   shoal_rejected_total: { reason: ['queue_full', 'deadline_unreachable'] },

@@ -5,7 +5,7 @@ import { type Decision, decide, type LaneView, type PolicyState } from '../../..
 const NOW = 1000;
 
 function lane(rows: number, oldestMs: number, hasRetry = false, priority = 0): LaneView {
-  return { rows, oldestMs, nextMs: oldestMs, hasRetry, priority };
+  return { rows, rowBytes: 4, oldestMs, nextMs: oldestMs, hasRetry, priority };
 }
 
 function state(lanes: readonly LaneView[], options: Partial<PolicyState> = {}): PolicyState {
@@ -17,6 +17,7 @@ function state(lanes: readonly LaneView[], options: Partial<PolicyState> = {}): 
     preferredRows: [],
     windowMs: 0,
     idleSinceMs: NOW - 1,
+    drain: undefined,
     ...options,
   };
 }

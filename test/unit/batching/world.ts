@@ -269,7 +269,7 @@ export class World {
       'a lane is not served in order, or somebody is run twice for no reason',
     );
     const next = queue[members.length];
-    if (next !== undefined) {
+    if (next !== undefined && batch.reason !== 'split') {
       const { maxBatchRows, preferredRows = [] } = this.#options;
       const size = preferredRows.findLast((rows) => rows <= rowsOf(queue)) ?? maxBatchRows;
       assert.ok(batch.rows + next.request.inputs.rows > size, 'somebody was left behind');
