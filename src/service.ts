@@ -10,6 +10,7 @@ import { addRoutes, addUnknownPaths } from './http/app.ts';
 import type { HttpParts } from './http/parts.ts';
 import { createLogger, type Logger } from './logging.ts';
 import { type BuildInfo, ServerMetrics } from './metrics/server-metrics.ts';
+import { loadSchemaCompiler } from './pipeline/compiled-field.ts';
 import type { Pipeline } from './pipeline/define.ts';
 import { loadFolder, type PipelineSource } from './pipeline/folder.ts';
 import type { PipelineEvents } from './pipeline/pipeline-version.ts';
@@ -127,6 +128,7 @@ export class Service {
     const sources = await findStartSources(config);
     const registered = (deps.pipelines ?? []).map((pipeline) => ({ name: pipeline.name ?? '', pipeline, file: '' }));
     const pipelines = [...(await loadFolder(config.pipelines, config.models)), ...registered];
+    if (pipelines.length > 0) await loadSchemaCompiler();
     const service = new Service(config, deps.logger ?? createLogger(config), deps, sources, pipelines);
     if (config.trainingDir !== undefined) {
       try {

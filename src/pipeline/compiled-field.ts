@@ -1,5 +1,5 @@
 import type { TSchema } from 'typebox';
-import { Compile } from 'typebox/compile';
+import type { Compile } from 'typebox/compile';
 import type { TensorSpec } from '../tensor/signature.ts';
 import {
   DATATYPES,
@@ -36,6 +36,15 @@ export type CompiledField =
       /** What stands for a value that is missing; undefined: nothing does. */
       readonly fallback: unknown;
     });
+
+let compile: typeof Compile = () => {
+  throw new Error('loadSchemaCompiler has not been called');
+};
+
+/** Loads what compiles schemas; to be called where there are pipelines, for it takes longer to load than all the rest. */
+export async function loadSchemaCompiler(): Promise<void> {
+  ({ Compile: compile } = await import('typebox/compile'));
+}
 
 /** Above so many characters of JSON an error is told without its place, for finding that takes long. */
 const EXPLAINED_ITEMS = 4096;
@@ -74,7 +83,7 @@ function compileSchema(name: string, schema: TSchema, what: string): CompiledFie
   const isOptional = '~optional' in schema || fallback !== undefined;
   let validator: ReturnType<typeof Compile>;
   try {
-    validator = Compile(schema);
+    validator = compile(schema);
   } catch (cause) {
     throw new TypeError(`the schema of '${name}' of ${what} cannot be compiled: ${String(cause)}`, { cause });
   }
