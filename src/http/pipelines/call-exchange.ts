@@ -104,7 +104,7 @@ export class CallExchange {
     if (this.#isDone) return;
     const endMs = this.#parts.clock.now();
     const error: ShoalError = errorFrom(thrown);
-    this.#reply.header('server-timing', errorTiming(this.#receivedMs, undefined, endMs));
+    this.#reply.header('server-timing', errorTiming(this.#receivedMs, this.#calls[0]?.stamps, endMs));
     this.#finish(endMs, error.code, undefined);
     this.#reply.send(thrown);
   }
