@@ -135,7 +135,7 @@ export const OPTIONS = {
     allowed: 'off, or the path of a folder',
     default: 'off',
     placeholder: 'folder',
-    help: 'folder for labelled examples and trainings; with it heads are trained over HTTP and published as new versions',
+    help: 'folder for labelled examples that are sent over HTTP',
   },
   maxBatchSize: {
     group: 'Batching',
