@@ -157,10 +157,10 @@ export const OPTIONS = {
   scheduling: {
     group: 'Batching',
     kind: 'choice',
-    choices: ['measured', 'take-all'],
-    default: 'measured',
+    choices: ['take-all', 'measured'],
+    default: 'take-all',
     placeholder: 'how',
-    help: 'how many of the rows that wait a run takes: what is best by its measured cost, or all that fit (take-all)',
+    help: 'how many of the rows that wait a run takes: all that fit, or what is best by its measured cost (measured)',
   },
   batchingCheck: {
     group: 'Batching',

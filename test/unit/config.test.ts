@@ -48,7 +48,7 @@ describe('resolveConfig', () => {
       requestTimeoutMs: 30_000,
       maxBatchSize: 128,
       batchWindowMs: 0,
-      scheduling: 'measured',
+      scheduling: 'take-all',
       batchingCheck: 'live',
       maxQueueRows: 16_384,
       maxQueueBytes: 256 * 2 ** 20,
