@@ -16,6 +16,8 @@ const HTTP_ONLY: readonly ErrorCode[] = [
   'UNSUPPORTED_ENCODING',
   'UNSUPPORTED_MEDIA_TYPE',
   'HEADERS_TOO_LARGE',
+  'CONFLICT',
+  'STORAGE_FAILED',
 ];
 
 describe('the status of errors over gRPC', () => {
