@@ -131,7 +131,7 @@ describe('counters of a version', () => {
     meters.batchEnded({ rows: 1, requests: 1, reason: 'retry' }, 30, 35, undefined);
     assert.equal(meters.batchRows.sum, 17);
     assert.equal(meters.batchRequests.sum, 12);
-    assert.deepEqual({ ...meters.reasons }, { idle: 0, freed: 2, full: 0, window: 0, alone: 0, retry: 1 });
+    assert.deepEqual({ ...meters.reasons }, { idle: 0, freed: 2, full: 0, split: 0, window: 0, alone: 0, retry: 1 });
     assert.equal(meters.busyMs, 25);
     assert.equal(meters.runs, 2);
     assert.equal(meters.runComputeMs, 15);
