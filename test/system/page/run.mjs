@@ -36,7 +36,7 @@ try {
   const rows = await page.locator('tbody tr').allInnerTexts();
   assert.equal(rows.length, 3);
   const row = (name) => rows.find((one) => one.startsWith(name));
-  assert.match(row('language-id'), /ready[\s\S]*cpu[\s\S]*text: BYTES \[-1\][\s\S]*batched: rows alone/);
+  assert.match(row('language-id'), /ready[\s\S]*cpu[\s\S]*text: BYTES \[-1\][\s\S]*batched: rows answer/);
   assert.match(row('mnist-cnn'), /image: FP32 \[-1, 1, 28, 28\]/);
   assert.match(row('not <b>a model'), /failed[\s\S]*Protobuf parsing failed/);
   assert.equal(await page.locator('tbody b').count(), 0, 'a model name must not become markup');
