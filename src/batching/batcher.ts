@@ -174,19 +174,19 @@ export class Batcher implements TokenUser, QueueState {
   /**
    * Takes over a request.
    *
+   * @param arrivedMs since when it waits.
    * @throws {ShoalError} QUEUE_FULL or DEADLINE_UNREACHABLE (with a time to come back), EXECUTOR_LOST for inputs that
    * have killed executors before, DEADLINE_EXCEEDED, or what the batcher was closed with; the caller keeps the
    * request then.
    */
-  submit(submission: Submission): PendingRequest {
+  submit(submission: Submission, arrivedMs: number = this.#clock.now()): PendingRequest {
     const refusal = this.#refusal(submission);
     if (refusal !== undefined) {
       this.#options.events.refused(refusal.code);
       throw refusal;
     }
-    const nowMs = this.#clock.now();
     const { inputs } = submission;
-    const request = new PendingRequest(submission, inputs.batched ? inputs.laneKey : ALONE, nowMs);
+    const request = new PendingRequest(submission, inputs.batched ? inputs.laneKey : ALONE, arrivedMs);
     this.#lane(request.laneKey, request.priority).push(request);
     this.queuedRows += inputs.rows;
     this.#plan?.arrived(inputs.rows, nowMs);
@@ -210,6 +210,7 @@ export class Batcher implements TokenUser, QueueState {
     // Most find room at once, and need no timer.
     if (this.#room.isEmpty && fits()) return this.submit(submission);
     const { deadlineMs } = submission;
+    const arrivedMs = this.#clock.now();
     const late = new AbortController();
     const timer = Number.isFinite(deadlineMs)
       ? this.#clock.setTimer(Math.ceil(deadlineMs - this.#clock.now()), () => late.abort())
@@ -218,7 +219,7 @@ export class Batcher implements TokenUser, QueueState {
     const left = (): ShoalError =>
       late.signal.aborted ? expired(this.#options.name) : new ShoalError('CANCELLED', 'the caller left');
     try {
-      return await this.#room.enter(fits, () => this.submit(submission), ended, left);
+      return await this.#room.enter(fits, () => this.submit(submission, arrivedMs), ended, left);
     } finally {
       timer?.cancel();
     }

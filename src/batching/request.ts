@@ -9,6 +9,7 @@ import type { Tensor } from '../tensor/tensor.ts';
 export interface Stamps {
   /** The caller's request began: for HTTP, its headers were read. */
   readonly receivedMs: number;
+  /** Taken into the queue, or, where the queue was full, began to wait for room in it. */
   enqueuedMs: number;
   /** Handed to a runner, for the last time if more than once. */
   dispatchedMs: number;
@@ -48,6 +49,8 @@ export interface Reply {
   readonly outputs: readonly Tensor[];
   readonly stamps: Readonly<Stamps>;
   readonly batch: BatchInfo;
+  /** The request's share of what its run computed, by rows, in milliseconds: the costs of a run add up to its compute. */
+  readonly costMs: number;
   /** What the time between handing over and back was spent on, where the answer came from more than one run. */
   readonly parts?: readonly AnswerPart[];
 }
@@ -97,6 +100,8 @@ export class PendingRequest {
   readonly queueDeadlineMs: number;
   readonly stamps: Stamps;
   state: 'queued' | 'running' | 'settled' = 'queued';
+  /** See {@link Reply.costMs}; 0 until it is answered. */
+  costMs = 0;
   /** Batches with this request during which the executor died. */
   deaths = 0;
   #listener: SettlementListener | undefined;
@@ -147,7 +152,9 @@ export class PendingRequest {
     if (this.state === 'settled') return false;
     this.state = 'settled';
     this.stamps.settledMs = nowMs;
-    this.#reply = { outputs, stamps: this.stamps, batch };
+    const { computeStartMs, computeEndMs } = this.stamps;
+    this.costMs = ((computeEndMs - computeStartMs) * this.inputs.rows) / batch.rows;
+    this.#reply = { outputs, stamps: this.stamps, batch, costMs: this.costMs };
     this.#listener?.answered(this.#reply);
     return true;
   }

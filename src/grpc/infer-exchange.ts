@@ -147,7 +147,8 @@ export class InferExchange {
     let error = publicError(thrown, this.#parts.logger);
     try {
       // Whatever is wrong with a request to a model that does not exist, that is what its caller should know.
-      this.#findModel().events.finished('grpc', this.#receivedMs, this.#parts.clock.now(), error.code, undefined);
+      const { events } = this.#findModel();
+      events.finished('grpc', this.#receivedMs, this.#parts.clock.now(), error.code, this.#pending?.stamps);
     } catch (unknown) {
       // The name of an unknown model must not become a label of the metrics.
       if (this.#reader.modelName !== '') error = publicError(unknown, this.#parts.logger);

@@ -165,7 +165,7 @@ export class InferExchange<Call> {
     const endMs = this.#parts.clock.now();
     const error: ShoalError = errorFrom(thrown);
     this.#reply.header('server-timing', errorTiming(this.#receivedMs, this.#pending?.stamps, endMs));
-    this.#model.events.finished(this.#dialect.protocol, this.#receivedMs, endMs, error.code, undefined);
+    this.#model.events.finished(this.#dialect.protocol, this.#receivedMs, endMs, error.code, this.#pending?.stamps);
     this.#closeWhenDraining();
     this.#reply.send(thrown);
   }

@@ -53,6 +53,7 @@ export class ServerMetrics {
     this.#addServer(build, budget);
     this.#addRequests();
     this.#addBatches();
+    this.#addAccount();
     this.#addModels();
     this.#addCurves();
     if (triton) {
@@ -162,7 +163,7 @@ export class ServerMetrics {
     });
     addHistogram(registry, {
       name: 'shoal_stage_duration_seconds',
-      help: 'Parts of an answered request, which add up to its duration.',
+      help: 'Parts of a request, which add up to its duration; a failed one has those that it came to.',
       labelNames: [...VERSION_LABELS, 'stage'],
       read: (report) =>
         this.#each((labels, meters) => {
@@ -195,6 +196,29 @@ export class ServerMetrics {
       help: 'Share of the work that was decoding, handing over and back, and encoding: T_switch / T_total.',
       labelNames: VERSION_LABELS,
       read: (report) => this.#each((labels, meters) => report(labels, meters.switchRatio)),
+    });
+  }
+
+  /** T_total = T_compute + T_switch; rates of these say how it has been lately. */
+  #addAccount(): void {
+    const { registry } = this;
+    addCounter(registry, {
+      name: 'shoal_compute_seconds_total',
+      help: 'T_compute: what runs took to compute.',
+      labelNames: VERSION_LABELS,
+      read: (report) => this.#each((labels, meters) => report(labels, meters.runComputeMs / 1e3)),
+    });
+    addCounter(registry, {
+      name: 'shoal_switch_seconds_total',
+      help: 'T_switch: decoding, handing over and back, and encoding.',
+      labelNames: VERSION_LABELS,
+      read: (report) => this.#each((labels, meters) => report(labels, meters.switchMs / 1e3)),
+    });
+    addCounter(registry, {
+      name: 'shoal_request_cost_seconds_total',
+      help: 'What of T_compute answered requests have a share in, by their rows; the rest was for nobody.',
+      labelNames: VERSION_LABELS,
+      read: (report) => this.#each((labels, meters) => report(labels, meters.costMs / 1e3)),
     });
   }
 

@@ -128,6 +128,8 @@ export class VersionMeters implements VersionEvents, VersionTally {
   busyMs = 0;
   /** Compute of all runs. */
   runComputeMs = 0;
+  /** What of it was the share of answered requests. */
+  costMs = 0;
   /** Decoding and encoding of all answered requests. */
   codecMs = 0;
   /** For statistics: answered requests, requests that failed after they were accepted, rows answered, runs. */
@@ -162,8 +164,14 @@ export class VersionMeters implements VersionEvents, VersionTally {
    * handing over, handing back and encoding. Waiting is no work, so that the queue does not count. 0 before any run.
    */
   get switchRatio(): number {
-    const totalMs = this.busyMs + this.codecMs;
-    return totalMs > 0 ? 1 - this.runComputeMs / totalMs : 0;
+    const { switchMs } = this;
+    const totalMs = this.runComputeMs + switchMs;
+    return totalMs > 0 ? switchMs / totalMs : 0;
+  }
+
+  /** T_switch. */
+  get switchMs(): number {
+    return this.busyMs - this.runComputeMs + this.codecMs;
   }
 
   batchEnded(info: BatchInfo, startMs: number, endMs: number, result: RunResult | undefined): void {
@@ -187,7 +195,7 @@ export class VersionMeters implements VersionEvents, VersionTally {
   }
 
   settled(request: PendingRequest, code: ErrorCode | undefined): void {
-    const { stamps, inputs } = request;
+    const { stamps, inputs, costMs } = request;
     this.lastRequestMs = Date.now();
     if (code === undefined) {
       this.successes++;
@@ -196,6 +204,7 @@ export class VersionMeters implements VersionEvents, VersionTally {
       this.computeMs += stamps.computeEndMs - stamps.computeStartMs;
       this.handbackMs += stamps.settledMs - stamps.computeEndMs;
       this.rows += inputs.rows;
+      this.costMs += costMs;
       this.firstResponseMs?.observe(stamps.settledMs - stamps.enqueuedMs);
     } else {
       this.fail.count++;
@@ -229,8 +238,11 @@ export class VersionMeters implements VersionEvents, VersionTally {
   ): void {
     this.outcomes.get(protocol)![outcomeOf(code)]++;
     this.duration.observe((endMs - receivedMs) / 1e3);
-    if (stamps === undefined) return;
     const { stages } = this;
+    if (code !== undefined || stamps === undefined) {
+      this.#failed(receivedMs, endMs, stamps);
+      return;
+    }
     stages.decode.observe((stamps.enqueuedMs - stamps.receivedMs) / 1e3);
     stages.queue.observe((stamps.dispatchedMs - stamps.enqueuedMs) / 1e3);
     stages.handover.observe((stamps.computeStartMs - stamps.dispatchedMs) / 1e3);
@@ -238,6 +250,17 @@ export class VersionMeters implements VersionEvents, VersionTally {
     stages.handback.observe((stamps.settledMs - stamps.computeEndMs) / 1e3);
     stages.encode.observe((endMs - stamps.settledMs) / 1e3);
     this.codecMs += stamps.enqueuedMs - stamps.receivedMs + endMs - stamps.settledMs;
+  }
+
+  /** The stages that a failed request came to; what came after it was handed over counts as compute. */
+  #failed(receivedMs: number, endMs: number, stamps: Readonly<Stamps> | undefined): void {
+    const { stages } = this;
+    const enqueuedMs = stamps?.enqueuedMs ?? endMs;
+    stages.decode.observe((enqueuedMs - receivedMs) / 1e3);
+    if (stamps === undefined) return;
+    const ran = stamps.dispatchedMs > 0;
+    stages.queue.observe(((ran ? stamps.dispatchedMs : endMs) - enqueuedMs) / 1e3);
+    if (ran) stages.compute.observe((endMs - stamps.dispatchedMs) / 1e3);
   }
 }
 

@@ -242,6 +242,7 @@ export class PipelineCall implements Pending, LoopUser {
         outputs,
         stamps: this.stamps,
         batch: { rows: 1, requests: 1, reason: 'alone' },
+        costMs: this.stages.sums().sharedMs,
         parts: this.stages.parts(),
       };
     } catch (wrong) {

@@ -1,18 +1,19 @@
 import type { AnswerPart, Reply, Stamps } from '../batching/request.ts';
 
 /**
- * The `Server-Timing` header of an answer: its stages in milliseconds, which add up to the total, and how its batch
- * came about. The total is stamped on its own, from the headers read to the reply handed to the socket.
+ * The `Server-Timing` header of an answer: its stages in milliseconds, which add up to the total, how its batch came
+ * about, and what of the batch's compute is this answer's share. The total is stamped on its own, from the headers read to the reply handed to the socket.
  */
 export function serverTiming(reply: Reply, endMs: number, totalMs: number): string {
-  const { stamps, batch, parts } = reply;
+  const { stamps, batch, costMs, parts } = reply;
   if (parts !== undefined) return partsTiming(stamps, parts, endMs, totalMs);
   const compute = stamps.computeEndMs - stamps.computeStartMs;
   return (
     `decode;dur=${round(stamps.enqueuedMs - stamps.receivedMs)}, ` +
     `queue;dur=${round(stamps.dispatchedMs - stamps.enqueuedMs)}, ` +
     `handover;dur=${round(stamps.computeStartMs - stamps.dispatchedMs)}, ` +
-    `compute;dur=${round(compute)};desc="rows=${batch.rows} requests=${batch.requests} reason=${batch.reason}", ` +
+    `compute;dur=${round(compute)};desc="rows=${batch.rows} requests=${batch.requests} reason=${batch.reason} ` +
+    `share=${round(costMs)}", ` +
     `handback;dur=${round(stamps.settledMs - stamps.computeEndMs)}, ` +
     `encode;dur=${round(endMs - stamps.settledMs)}, ` +
     `total;dur=${round(totalMs)}`

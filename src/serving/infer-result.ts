@@ -10,5 +10,7 @@ export interface InferResult {
   /** Rows of this request; `batch` says how many ran together. */
   readonly rows: number;
   readonly batch: BatchInfo;
+  /** Its share of what its run computed, by rows, in milliseconds. */
+  readonly costMs: number;
   readonly stamps: Readonly<Stamps>;
 }

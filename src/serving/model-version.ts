@@ -42,7 +42,7 @@ export interface VersionEvents extends Omit<BatcherEvents, 'unbatchable'> {
   checked(result: CheckResult, ms: number): void;
   /**
    * A request to this version has come to its end at `endMs`, its reply encoded; `code` is undefined when it was
-   * answered, and `stamps` are there only then.
+   * answered, and `stamps` are there once it was queued.
    */
   finished(
     protocol: Protocol,
@@ -383,11 +383,15 @@ export class ModelVersion implements Servable {
    * Runtime refused the values), EXECUTOR_LOST or MODEL_NOT_READY.
    */
   submit(inputs: ReadonlyMap<string, Tensor>, options: SubmitOptions = {}): PendingRequest {
-    const [batcher, submission] = this.#prepare(inputs, options);
+    const [batcher, submission] = this.#prepare(inputs, options, options.receivedMs);
     return batcher.submit(submission);
   }
 
-  #prepare(inputs: ReadonlyMap<string, Tensor>, options: SubmitOptions): [Batcher, Submission] {
+  #prepare(
+    inputs: ReadonlyMap<string, Tensor>,
+    options: SubmitOptions,
+    beganMs: number | undefined,
+  ): [Batcher, Submission] {
     const batcher = this.#batcher;
     if (batcher === undefined || this.#state === 'failed' || this.#state === 'unloaded') {
       this.events.refused('MODEL_NOT_READY');
@@ -400,7 +404,7 @@ export class ModelVersion implements Servable {
     const outputs = checkOutputs(this.name, signature, options.outputs);
     const nowMs = this.#context.clock.now();
     const { requestTimeoutMs } = this.#context.config;
-    const receivedMs = options.receivedMs ?? nowMs;
+    const receivedMs = beganMs ?? nowMs;
     const { batching } = this.settings;
     const priority = levelOf(options.priority, batching);
     const queueTimeoutMs = queueOf(priority, batching).timeoutMs ?? Number.POSITIVE_INFINITY;
@@ -421,20 +425,22 @@ export class ModelVersion implements Servable {
     const finished = (code: ErrorCode | undefined, stamps?: Readonly<Stamps>): void =>
       this.events.finished('library', receivedMs, this.#context.clock.now(), code, stamps);
     const { signal } = options;
+    let request: PendingRequest | undefined;
     let cancel: (() => void) | undefined;
     try {
       checkTensors(inputs);
-      const [batcher, submission] = this.#prepare(inputs, options);
-      const request =
+      const [batcher, submission] = this.#prepare(inputs, options, receivedMs);
+      const taken =
         options.whenFull === 'wait' ? await batcher.submitWhenRoom(submission, signal) : batcher.submit(submission);
-      cancel = () => this.cancel(request);
+      request = taken;
+      cancel = () => this.cancel(taken);
       if (signal?.aborted) cancel();
       signal?.addEventListener('abort', cancel);
-      const reply = await request.promise;
+      const reply = await taken.promise;
       finished(undefined, reply.stamps);
       return reply;
     } catch (thrown) {
-      finished(toShoalError(thrown).code);
+      finished(toShoalError(thrown).code, request?.stamps);
       throw thrown;
     } finally {
       if (cancel !== undefined) signal?.removeEventListener('abort', cancel);

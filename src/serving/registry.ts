@@ -147,11 +147,11 @@ export class ModelRegistry {
       if (options.whenFull !== 'wait' || !isRefused || !this.#isReplaced(servable, options.version)) throw thrown;
       return this.infer(name, inputs, options);
     }
-    const { outputs, batch, stamps } = reply;
+    const { outputs, batch, costMs, stamps } = reply;
     const { version, signature } = servable;
     const names = options.outputs?.length ? options.outputs : signature!.outputs.map((spec) => spec.name);
     const named = Object.fromEntries(names.map((output, i) => [output, outputs[i]!]));
-    return { model: name, version, outputs: named, rows: rowsOf(signature!, inputs), batch, stamps };
+    return { model: name, version, outputs: named, rows: rowsOf(signature!, inputs), batch, costMs, stamps };
   }
 
   #isReplaced(before: Servable, asked: string | undefined): boolean {

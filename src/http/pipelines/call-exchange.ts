@@ -122,5 +122,6 @@ function joined(calls: readonly PipelineCall[], answers: readonly Reply[]): Repl
   for (const call of calls) stages.add(call.stages);
   const first = answers[0]!;
   const settledMs = Math.max(...answers.map(({ stamps }) => stamps.settledMs));
-  return { outputs: [], batch: first.batch, stamps: { ...first.stamps, settledMs }, parts: stages.parts() };
+  const costMs = answers.reduce((sum, answer) => sum + answer.costMs, 0);
+  return { outputs: [], batch: first.batch, costMs, stamps: { ...first.stamps, settledMs }, parts: stages.parts() };
 }

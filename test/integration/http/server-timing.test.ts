@@ -13,19 +13,23 @@ interface Timing {
   /** Milliseconds by stage, `total` among them. */
   readonly ms: Readonly<Record<string, number>>;
   /** What the compute stage says of its batch. */
-  readonly batch: { readonly rows: number; readonly requests: number; readonly reason: string } | undefined;
+  readonly batch:
+    | { readonly rows: number; readonly requests: number; readonly reason: string; readonly shareMs: number }
+    | undefined;
 }
 
 function timingOf({ headers }: Answer): Timing {
   const ms: Record<string, number> = {};
   let batch: Timing['batch'];
   for (const entry of String(headers['server-timing']).split(', ')) {
-    const match = /^(\w+);dur=(\d+\.\d{3})(?:;desc="rows=(\d+) requests=(\d+) reason=(\w+)")?$/.exec(entry);
+    const match = /^(\w+);dur=(\d+\.\d{3})(?:;desc="rows=(\d+) requests=(\d+) reason=(\w+) share=(\d+\.\d{3})")?$/.exec(
+      entry,
+    );
     assert.ok(match !== null, entry);
     ms[match[1]!] = Number(match[2]);
     if (match[3] !== undefined) {
       assert.equal(match[1], 'compute');
-      batch = { rows: Number(match[3]), requests: Number(match[4]), reason: match[5]! };
+      batch = { rows: Number(match[3]), requests: Number(match[4]), reason: match[5]!, shareMs: Number(match[6]) };
     }
   }
   return { ms, batch };
@@ -86,6 +90,8 @@ describe('Server-Timing', () => {
           assert.ok(timing.ms['total']! <= clientMs + 0.1, `${timing.ms['total']} of ${clientMs} ms`);
           assert.ok(timing.batch!.rows >= 1 && timing.batch!.requests === timing.batch!.rows);
           assert.match(timing.batch!.reason, /^(idle|freed|full)$/);
+          const shareMs = timing.ms['compute']! / timing.batch!.rows;
+          assert.ok(Math.abs(timing.batch!.shareMs - shareMs) < 0.002, `${timing.batch!.shareMs}, not ${shareMs}`);
           timings.push(timing);
         }
       }

@@ -438,7 +438,7 @@ describe('version 1 beside version 2', () => {
     await first;
     assert.equal((await waiting[0]!).body.toString(), '{"predictions":[[1],[2]]}');
     assert.equal((await waiting[1]!).status, 200);
-    assert.match(String((await waiting[0]!).headers['server-timing']), /desc="rows=3 requests=2 reason=freed"/);
+    assert.match(String((await waiting[0]!).headers['server-timing']), /desc="rows=3 requests=2 reason=freed share=/);
     expectError(await predict([]), 'INVALID_REQUEST');
     const metrics = await running.metrics();
     assert.equal(metrics.value('shoal_requests_total', { ...BUSY_LABELS, protocol: 'v1', outcome: 'ok' }), 1);

@@ -14,7 +14,7 @@ describe('pending request', () => {
     assert.ok(answered.resolve([y], BATCH, 5));
     assert.ok(!answered.resolve([], BATCH, 6));
     assert.ok(!answered.reject(lost, 7));
-    assert.deepEqual(await answered.promise, { outputs: [y], stamps: answered.stamps, batch: BATCH });
+    assert.deepEqual(await answered.promise, { outputs: [y], stamps: answered.stamps, batch: BATCH, costMs: 0 });
     assert.equal(answered.stamps.settledMs, 5);
 
     const rejected = makeRequest(rowsOf([1]));

@@ -89,6 +89,9 @@ describe('server metrics', () => {
       'shoal_model_load_duration_seconds',
       'shoal_event_loop_delay_seconds',
       'shoal_switch_ratio',
+      'shoal_compute_seconds_total',
+      'shoal_switch_seconds_total',
+      'shoal_request_cost_seconds_total',
       'shoal_build_info',
       'process_cpu_seconds_total',
     ]) {

@@ -14,18 +14,23 @@ const STAMPS: Stamps = {
 
 describe('serverTiming', () => {
   it('has every stage to the microsecond, the batch, and the total as it was measured', () => {
-    const reply: Reply = { outputs: [], stamps: STAMPS, batch: { rows: 8, requests: 3, reason: 'freed' } };
+    const reply: Reply = {
+      outputs: [],
+      stamps: STAMPS,
+      batch: { rows: 8, requests: 3, reason: 'freed' },
+      costMs: 4.65,
+    };
     assert.equal(
       serverTiming(reply, 1014.5, 14.512),
       'decode;dur=0.250, queue;dur=1.250, handover;dur=0.100, ' +
-        'compute;dur=12.400;desc="rows=8 requests=3 reason=freed", ' +
+        'compute;dur=12.400;desc="rows=8 requests=3 reason=freed share=4.650", ' +
         'handback;dur=0.063, encode;dur=0.438, total;dur=14.512',
     );
   });
 
   it('writes no negative and no endless numbers', () => {
     const stamps = { ...STAMPS, dispatchedMs: 1000.2, computeStartMs: 1000.2 + 1 / 3 };
-    const reply: Reply = { outputs: [], stamps, batch: { rows: 1, requests: 1, reason: 'idle' } };
+    const reply: Reply = { outputs: [], stamps, batch: { rows: 1, requests: 1, reason: 'idle' }, costMs: 1 / 3 };
     for (const [, ms] of serverTiming(reply, 1014.5, 123456.789).matchAll(/dur=([^;,]+)/g))
       assert.match(ms!, /^\d+\.\d{3}$/);
   });
