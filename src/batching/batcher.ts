@@ -174,19 +174,20 @@ export class Batcher implements TokenUser, QueueState {
   /**
    * Takes over a request.
    *
-   * @param arrivedMs since when it waits.
+   * @param arrivedMs since when it waits; default now.
    * @throws {ShoalError} QUEUE_FULL or DEADLINE_UNREACHABLE (with a time to come back), EXECUTOR_LOST for inputs that
    * have killed executors before, DEADLINE_EXCEEDED, or what the batcher was closed with; the caller keeps the
    * request then.
    */
-  submit(submission: Submission, arrivedMs: number = this.#clock.now()): PendingRequest {
+  submit(submission: Submission, arrivedMs?: number): PendingRequest {
     const refusal = this.#refusal(submission);
     if (refusal !== undefined) {
       this.#options.events.refused(refusal.code);
       throw refusal;
     }
+    const nowMs = this.#clock.now();
     const { inputs } = submission;
-    const request = new PendingRequest(submission, inputs.batched ? inputs.laneKey : ALONE, arrivedMs);
+    const request = new PendingRequest(submission, inputs.batched ? inputs.laneKey : ALONE, arrivedMs ?? nowMs);
     this.#lane(request.laneKey, request.priority).push(request);
     this.queuedRows += inputs.rows;
     this.#plan?.arrived(inputs.rows, nowMs);
