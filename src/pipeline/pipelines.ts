@@ -44,6 +44,10 @@ export class Pipelines {
     // With explicit model control a model may be loaded later.
     if (context.config.modelControlMode === 'none') for (const source of sources) checkModels(source, registry);
     this.#unwatch = sources.length === 0 ? () => {} : watchLoop();
+    if (sources.length > 0) {
+      const pipelines = this.#versions.map(({ name }) => name);
+      context.log.info({ pipelines }, `pipelines are served: ${pipelines.join(', ')}`);
+    }
   }
 
   /** In the order in which they were found. */

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Reply, Stamps } from '../../batching/request.ts';
-import type { ShoalError } from '../../errors.ts';
+import { ShoalError } from '../../errors.ts';
 import type { Values } from '../../pipeline/field-tensors.ts';
 import type { PipelineCall } from '../../pipeline/pipeline-call.ts';
 import type { PipelineProtocol, PipelineVersion } from '../../pipeline/pipeline-version.ts';
@@ -59,7 +59,7 @@ export class CallExchange {
       const reading = read(this.#request, this.#pipeline);
       const { calls, encode } = await (reading instanceof Promise ? reading : runSliced(reading));
       notedOf(this.#request).release?.();
-      if (this.#hasLeft) return;
+      if (this.#hasLeft) throw new ShoalError('CANCELLED', 'the caller left');
       const answers = await this.#callAll(calls);
       const body = await runSliced(encode(this.#calls.map((call) => call.values)));
       this.#send(answers, body);
