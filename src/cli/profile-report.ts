@@ -58,7 +58,7 @@ function formatSplit(split: SweptSplit, isBest: boolean): string {
     digits(rowsPerSecond),
     `${(rowsPerSecond / one).toFixed(2)}×`,
   ]);
-  return head + alignColumns(rightAligned([['rows', 'runs', 'ms p50', 'ms p90', 'rows/s', 'gain'], ...rows]), '  ');
+  return head + alignColumns(rightAligned([['rows', 'runs', 'ms p25', 'ms p90', 'rows/s', 'gain'], ...rows]), '  ');
 }
 
 /** Rows per second by rows per run, a column for each doubling. */

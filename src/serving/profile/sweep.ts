@@ -41,11 +41,11 @@ export type Stop =
 export interface SweptSize {
   readonly rows: number;
   readonly runs: number;
-  /** Half of the runs took at most this. */
+  /** A quarter of the runs took at most this: what else the machine does only ever makes runs longer. */
   readonly ms: number;
   /** Nine of ten did. */
   readonly highMs: number;
-  /** Of all executors together. */
+  /** Of all executors together, by `ms`. */
   readonly rowsPerSecond: number;
 }
 
@@ -58,11 +58,17 @@ export interface SweptSplit extends Split {
   readonly failure?: string;
 }
 
+/** The share of runs that tells what one takes. */
+const QUIET = 0.25;
+
 /** After so many sizes in a row without more rows per second, larger ones are not tried. */
 const FLAT_SIZES = 2;
 
-/** Share of the time that the way up may take; the rest is for the way down, which tells whether anything drifted. */
-const UP_SHARE = 0.6;
+/** Share of the time that the first way up may take; the rest is for going over all sizes again. */
+const UP_SHARE = 0.5;
+
+/** How often all sizes are measured again, down and up by turns, so that no disturbance meets one of them alone. */
+const PASSES = 3;
 
 /** Bounds of the time for one size of one split on the way up, in milliseconds. */
 const SLICE = { least: 20, most: 1000 } as const;
@@ -80,7 +86,7 @@ interface Climb {
 
 /**
  * Measures each target at 1, 2, 4 … rows, taking turns so that whatever else the machine does meanwhile meets all of
- * them, and then once more from the largest size down.
+ * them, and then again for the rest of the time.
  */
 export async function sweep(targets: readonly SweepTarget[], limits: SweepLimits): Promise<SweptSplit[]> {
   const { maxRows, endMs, now } = limits;
@@ -102,11 +108,14 @@ export async function sweep(targets: readonly SweepTarget[], limits: SweepLimits
     for (const climb of climbs) await stepUp(climb, rows, sliceMs, limits);
   }
   const measured = climbs.reduce((sum, { times }) => sum + times.size, 0);
-  for (const rows of sizes.toReversed()) {
-    for (const climb of climbs.toReversed()) {
-      const leftMs = endMs - now();
-      if (climb.times.has(rows) && climb.stop !== 'failed' && leftMs > 0) {
-        await measure(climb, rows, Math.max(0, leftMs / measured));
+  const beganMs = now();
+  for (let pass = 0; pass < PASSES; pass++) {
+    const untilMs = beganMs + ((endMs - beganMs) * (pass + 1)) / PASSES;
+    const passMs = (endMs - beganMs) / PASSES / measured;
+    const order = pass % 2 === 0 ? sizes.toReversed() : sizes;
+    for (const rows of order) {
+      for (const climb of climbs) {
+        if (climb.times.has(rows) && climb.stop !== 'failed' && now() < untilMs) await measure(climb, rows, passMs);
       }
     }
   }
@@ -124,6 +133,16 @@ export function bestOf(splits: readonly SweptSplit[]): SweptSplit | undefined {
 /** The most rows per second of a split at any size; 0 when nothing is known. */
 export function peakOf({ sizes }: SweptSplit): number {
   return Math.max(0, ...sizes.map(({ rowsPerSecond }) => rowsPerSecond));
+}
+
+/**
+ * The most rows per second of a split while so many rows are under way: each executor has its share of them.
+ *
+ * @returns undefined when no size was measured that is small enough.
+ */
+export function rateWith({ instances, sizes }: SweptSplit, rowsUnderWay: number): number | undefined {
+  const rates = sizes.filter(({ rows }) => rows * instances <= rowsUnderWay).map((size) => size.rowsPerSecond);
+  return rates.length === 0 ? undefined : Math.max(...rates);
 }
 
 /** Rows per run at the knee of a split. */
@@ -167,7 +186,7 @@ function resultOf({ target: { split }, times, stop, failure }: Climb): SweptSpli
   const sizes = [...times].map(([rows, ms]) => ({
     rows,
     runs: ms.length,
-    ms: quantile(ms, 0.5),
+    ms: quantile(ms, QUIET),
     highMs: quantile(ms, 0.9),
     rowsPerSecond: rateOf(split, rows, ms),
   }));
@@ -175,7 +194,7 @@ function resultOf({ target: { split }, times, stop, failure }: Climb): SweptSpli
 }
 
 function rateOf({ instances }: Split, rows: number, times: readonly number[]): number {
-  return (1e3 * instances * rows) / quantile(times, 0.5);
+  return (1e3 * instances * rows) / quantile(times, QUIET);
 }
 
 /** The nearest rank. */

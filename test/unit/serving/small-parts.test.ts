@@ -114,6 +114,17 @@ describe('the spread by a profile', () => {
     assert.deepEqual(spreadByProfile(byRule, free, profile(100, 109)), byRule);
   });
 
+  it('is compared at equal numbers of rows under way: what only many of them bring is not enough', () => {
+    const at = (rates: readonly number[]) =>
+      rates.map((rowsPerSecond, i) => ({ rows: 2 ** i, runs: 9, ms: 1, highMs: 1, rowsPerSecond }));
+    const wide = { instances: 1, threads: 2 };
+    const splits = [
+      { ...wide, sizes: at([100, 200, 400, 800, 1000]), stop: 'flat' as const },
+      { ...byRule, sizes: at([100, 200, 400, 800, 1200]), stop: 'flat' as const },
+    ];
+    assert.deepEqual(spreadByProfile(wide, free, { splits, best: byRule }), wide);
+  });
+
   it('is the one by rule without a profile, where either number is set, and where it was not measured itself', () => {
     assert.deepEqual(spreadByProfile(byRule, free, undefined), byRule);
     assert.deepEqual(spreadByProfile(byRule, { ...free, instances: 2 }, profile(100, 200)), byRule);
