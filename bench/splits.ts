@@ -21,12 +21,12 @@ import { estimateMedian } from './statistics.ts';
  * For each model the two outermost splits, one wide executor and as many narrow ones as there are cores, serve the same
  * load by turns: 2, 16 and 64 callers in the same process, each of whom has one row under way. Printed are rows per
  * second of the narrow split over those of the wide one, as measured and as the profile has them, and the split that the
- * server would choose with the profile and without.
+ * profile advises beside the one by rule.
  *
  * Expected on 2 cores, written down before it was run: narrow ÷ wide above 1.3 for *convolution* and *mlp* with 16 and
  * 64 callers; 0.85 to 1.15 for *memory* with 16 and 64; at least 1 for *linear*; measured and promised within 20 % of
- * one another with 16 and 64 callers (with 2 the hand-over has a part in it that no profile sees); and no choice by the
- * profile that is slower than the one without by more than 5 %.
+ * one another with 16 and 64 callers (with 2 the hand-over has a part in it that no profile sees); and no advice
+ * that is slower than the split by rule by more than 5 %.
  */
 
 interface Case {
@@ -75,7 +75,7 @@ async function compare({ name, rowShape }: Case, folder: string): Promise<void> 
   });
   const byRule = spreadOver(config, source!.bytes);
   say(`\n${name}: ${profile.sentence}`);
-  say(`  chosen without the profile: ${nameOf(byRule)}, with it: ${nameOf(spreadByProfile(byRule, config, profile))}`);
+  say(`  by rule: ${nameOf(byRule)}, advised: ${nameOf(spreadByProfile(byRule, config, profile))}`);
 
   const shape = [1, ...rowShape];
   const x = makeTensor('FP32', shape, new Float32Array(shape.reduce((a, b) => a * b)).fill(0.5));

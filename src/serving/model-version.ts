@@ -165,7 +165,7 @@ export class ModelVersion implements Servable {
   readonly events: VersionEvents;
   readonly #context: ServingContext;
   readonly #cost: CostEstimate = new CostEstimate();
-  #spread: Spread;
+  readonly #spread: Spread;
   #stored: Profile | undefined;
   readonly #configuration: string | undefined;
   #state: ModelState = 'loading';
@@ -362,16 +362,20 @@ export class ModelVersion implements Servable {
     }
   }
 
-  /** Looks for what `shoal profile` has measured of the model on this machine. */
+  /** Looks for what `shoal profile` has measured of the model on this machine, and says so if that advises another spread. */
   async #useProfile({ provider }: ProviderChoice): Promise<void> {
-    const { config, profiles } = this.#context;
+    const { config, profiles, log } = this.#context;
     this.#stored = await profiles?.find(this.source, config.cores, provider);
     const { instances, session } = this.settings;
     const asked = {
       instances: instances.count ?? config.instances,
       intraOpThreads: session.intraOpThreads ?? config.intraOpThreads,
     };
-    this.#spread = spreadByProfile(this.#spread, asked, this.#stored);
+    const advised = spreadByProfile(this.#spread, asked, this.#stored);
+    if (advised === this.#spread) return;
+    const [would, is] = [advised, this.#spread].map(({ instances: n, threads }) => `${n} × ${threads}`);
+    const text = `its profile advises ${would} (executors × threads) in place of ${is}`;
+    log.info({ ...this.#labels(), served: this.#spread, advised }, `model '${this.name}': ${text}`);
   }
 
   /**

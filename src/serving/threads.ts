@@ -22,7 +22,7 @@ export function spreadOver(config: Pick<Config, 'cores' | 'instances' | 'intraOp
   return { instances: wide ? 1 : Math.max(1, Math.floor(config.cores / threads)), threads };
 }
 
-/** A measured split must be this many times as good as the one by rule for it to be taken instead. */
+/** A measured split must be this many times as good as the one by rule to be preferred. */
 const BETTER = 1.1;
 
 /** Up to so many rows under way splits are compared. */
@@ -34,6 +34,7 @@ const MOST_UNDER_WAY = 256;
  * equal numbers of rows under way, not of rows in a run.
  *
  * @param asked what is set, `'auto'` for what is not.
+ * @returns `byRule` itself where there is none.
  */
 export function spreadByProfile(
   byRule: Spread,

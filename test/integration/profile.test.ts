@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { profile } from '../../src/cli/profile.ts';
 import { resolveConfig } from '../../src/config.ts';
+import { createLogger } from '../../src/logging.ts';
 import type { Profile } from '../../src/serving/profile/profile.ts';
 import {
   gatherPoison,
@@ -68,6 +69,32 @@ describe('shoal profile', () => {
     assert.equal(known.spread.max_instances * known.spread.threads, 2);
     assert.ok(known.curve[0]!.points.length >= 3 && known.curve[0]!.points.every(({ runs }) => runs === 0));
     assert.deepEqual(server.logged, []);
+  });
+
+  it('has the server say, and not do, what it advises of the spread over the cores', async (t) => {
+    const { models, cache, run } = setUp(t, { m: mlp(MLP_WIDTHS.tiny) });
+    assert.equal((await run('m')).code, 0);
+    const file = path.join(cache, readdirSync(cache)[0]!);
+    const stored = JSON.parse(readFileSync(file, 'utf8')) as Profile;
+    const splits = stored.splits.map((split) => ({
+      ...split,
+      sizes: split.sizes.map((size) => ({ ...size, rowsPerSecond: split.threads === 2 ? 2000 : 1000 })),
+    }));
+    writeFileSync(file, JSON.stringify({ ...stored, splits, best: { instances: 1, threads: 2 } }));
+    for (const [instances, says] of [
+      ['auto', true],
+      [2, false],
+    ] as const) {
+      const lines: string[] = [];
+      const destination = { write: (line: string) => void lines.push(JSON.parse(line).msg) };
+      const logger = createLogger({ logLevel: 'info' }, { destination });
+      const options = { cores: 2, provider: 'cpu', profileCache: cache, instances } as const;
+      const server = await startServer(t, models, options, { logger });
+      const advice = "model 'm': its profile advises 1 × 2 (executors × threads) in place of 2 × 1";
+      assert.equal(lines.includes(advice), says, lines.join('\n'));
+      const { maxInstances, threads } = server.server.summary()[0]!;
+      assert.deepEqual([maxInstances, threads], [2, 1]);
+    }
   });
 
   it('gives JSON of every model of a folder, and says which one could not be measured', async (t) => {
