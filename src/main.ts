@@ -61,6 +61,12 @@ const actions: Actions = {
     process.off('SIGTERM', leaveEarly).off('SIGINT', leaveEarly);
     return batch(job, config, host, { createServer, process, showsProgress: process.stderr.isTTY === true });
   },
+  async bench(job, config) {
+    letHeapGrow();
+    const { bench } = await import('./cli/bench.ts');
+    process.off('SIGTERM', leaveEarly).off('SIGINT', leaveEarly);
+    return bench(job, config, host, process);
+  },
   async health(url, config) {
     const { checkHealth } = await import('./cli/health.ts');
     return checkHealth(url, config, host);

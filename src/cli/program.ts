@@ -6,9 +6,11 @@ import { ConfigError, nearest } from '../config-error.ts';
 import { unitName, type ValueKind } from '../config-values.ts';
 import type { RowFormat } from '../loading/rows.ts';
 import type { BatchJob } from './batch.ts';
+import type { BenchJob } from './bench/job.ts';
 import { EXIT, type Host } from './host.ts';
 import type { ProfileJob } from './profile.ts';
 import { type FlagValues, readConfig } from './sources.ts';
+import { baseUrlOf, reachableUrl } from './text.ts';
 import type { TypesOptions } from './types.ts';
 
 /** What the commands do; each answers with the exit code. */
@@ -19,6 +21,7 @@ export interface Actions {
   readonly types: (path: string, config: Config, options: TypesOptions) => Promise<number>;
   readonly profile: (job: ProfileJob, config: Config) => Promise<number>;
   readonly batch: (job: BatchJob, config: Config) => Promise<number>;
+  readonly bench: (job: BenchJob, config: Config) => Promise<number>;
   /** @param url base address; undefined: host and port of the configuration. */
   readonly health: (url: string | undefined, config: Config) => Promise<number>;
 }
@@ -45,6 +48,19 @@ const PROFILE_KEYS: readonly OptionKey[] = [
 
 const BATCH_KEYS: readonly OptionKey[] = [
   'maxBatchSize',
+  'requestTimeout',
+  'loadTimeout',
+  'cores',
+  'instances',
+  'intraOpThreads',
+  'provider',
+];
+
+const BENCH_KEYS: readonly OptionKey[] = [
+  'host',
+  'port',
+  'maxBatchSize',
+  'maxQueueRows',
   'requestTimeout',
   'loadTimeout',
   'cores',
@@ -109,6 +125,19 @@ files, whose bytes are the rows.
 Output: a line of JSON for each row, in their order: {"row":0,"output":...} or
 {"row":0,"error":"..."}. A run that was interrupted goes on where its output
 ends. Exit code 1 when a row failed.`;
+
+const BENCH_EXAMPLES = `
+Examples:
+  shoal bench http://127.0.0.1:8000 --model mnist-cnn --clients 64
+  shoal bench http://127.0.0.1:8000 --model mnist-cnn --rate 500 --duration 30
+  shoal bench --in-process --model mnist-cnn --clients 256
+  shoal bench --account --model mnist-cnn
+
+Without --rate each client sends its next request when it has its answer. With
+--rate requests are sent when their time has come, and latencies count from
+then on. --account shows where the time goes with 1, 64 and 10,000 callers as
+coroutines, and with a thread for each caller. Exit code 1 when no request was
+answered.`;
 
 const HEALTH_EXAMPLES = `
 Examples:
@@ -239,6 +268,59 @@ export async function runProgram(
     return run(batch, (config) => actions.batch(job, config), { ...serverFor(model), models: folder });
   });
 
+  const bench = addOptions(program.command('bench'), pick(BENCH_KEYS))
+    .summary('measure how fast a model answers')
+    .description('Sends requests to a model, of a running server or in this process, and measures how it answers.')
+    .argument('[url]', 'address of the server (default: host and port as for serve)')
+    .addOption(new Flag('--model <name>', 'name of the model').makeOptionMandatory().helpGroup('Load:'))
+    .addOption(new Flag('--in-process', 'load the model into this process, without HTTP').helpGroup('Load:'))
+    .addOption(
+      new Flag('--clients <n>', 'callers at the same time (default: 1); with --rate the most under way (default: 1024)')
+        .argParser((text: string) => bounded('--clients', text, 16_384))
+        .helpGroup('Load:'),
+    )
+    .addOption(
+      new Flag('--rate <n>', 'requests a second, whatever has been answered')
+        .argParser((text: string) => bounded('--rate', text, 1_000_000))
+        .helpGroup('Load:'),
+    )
+    .addOption(
+      new Flag('--arrivals <kind>', 'how requests come at that rate')
+        .choices(['poisson', 'constant'])
+        .default('poisson')
+        .helpGroup('Load:'),
+    )
+    .addOption(
+      new Flag('--duration <seconds>', 'how long (default: 10); with --account for each number of callers (default: 5)')
+        .argParser((text: string) => bounded('--duration', text, 3600))
+        .helpGroup('Load:'),
+    )
+    .addOption(
+      new Flag('--rows <n>', 'rows of a made-up request')
+        .argParser((text: string) => bounded('--rows', text, 1_000_000))
+        .default(1)
+        .helpGroup('Load:'),
+    )
+    .addOption(
+      new Flag('--input <file>', 'JSON body of an infer request to send (default: made up)').helpGroup('Load:'),
+    )
+    .addOption(new Flag('--account', 'show where the time goes, with coroutines and with threads').helpGroup('Load:'))
+    .addOption(new Flag('--json', 'print the result as JSON').helpGroup('Process:'))
+    .addOption(new Flag('--models <folder>', `${models.help} (default ${formatDefault(models)})`).helpGroup('Models:'))
+    .addHelpText('after', BENCH_EXAMPLES);
+  bench.action((url: string | undefined, flags: BenchFlags) => {
+    const { model, inProcess = false, rate, arrivals, rows, input, account = false, json = false } = flags;
+    if (url !== undefined && inProcess) throw new ConfigError('--in-process', url, 'no address beside it');
+    const clients = flags.clients ?? (rate === undefined ? 1 : 1024);
+    const seconds = flags.duration ?? (account ? 5 : 10);
+    const job = { model, clients, rate, arrivals, seconds, rows, input, account, json };
+    const values = { ...(account ? { requestTimeout: '10m' } : {}), ...serverFor(model), models: flags.models };
+    if (inProcess || account) return run(bench, (config) => actions.bench({ ...job, url }, config), values);
+    return run(bench, (config) =>
+      actions.bench({ ...job, url: url ?? reachableUrl(baseUrlOf(config.host, config.port)) }, config),
+    );
+  });
+
   const health = addOptions(program.command('health'), pick(HEALTH_KEYS))
     .summary('ask a running server whether it is ready')
     .description('Asks a running server whether it is ready.')
@@ -246,7 +328,7 @@ export async function runProgram(
     .addHelpText('after', HEALTH_EXAMPLES);
   health.action((url: string | undefined) => run(health, (config) => actions.health(url, config)));
 
-  const commands = [serve, inspect, types, profile, batch, health];
+  const commands = [serve, inspect, types, profile, batch, bench, health];
   for (const command of [program, ...commands]) {
     command
       .addHelpOption(new Flag('--help', 'print this help').helpGroup(command === program ? 'Options:' : 'Process:'))
@@ -285,6 +367,20 @@ interface BatchFlags {
   readonly modelVersion?: string;
   readonly concurrency: number;
   readonly url?: string;
+  readonly models?: string;
+}
+
+interface BenchFlags {
+  readonly model: string;
+  readonly inProcess?: boolean;
+  readonly clients?: number;
+  readonly rate?: number;
+  readonly arrivals: 'poisson' | 'constant';
+  readonly duration?: number;
+  readonly rows: number;
+  readonly input?: string;
+  readonly account?: boolean;
+  readonly json?: boolean;
   readonly models?: string;
 }
 

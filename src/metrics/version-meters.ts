@@ -249,7 +249,9 @@ export class VersionMeters implements VersionEvents, VersionTally {
     stages.compute.observe((stamps.computeEndMs - stamps.computeStartMs) / 1e3);
     stages.handback.observe((stamps.settledMs - stamps.computeEndMs) / 1e3);
     stages.encode.observe((endMs - stamps.settledMs) / 1e3);
-    this.codecMs += stamps.enqueuedMs - stamps.receivedMs + endMs - stamps.settledMs;
+    this.codecMs += stamps.enqueuedMs - stamps.receivedMs;
+    // A caller in this process gets what there is; until it goes on others do, which is no work of this request.
+    if (protocol !== 'library') this.codecMs += endMs - stamps.settledMs;
   }
 
   /** The stages that a failed request came to; what came after it was handed over counts as compute. */

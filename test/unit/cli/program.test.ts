@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { BenchJob } from '../../../src/cli/bench/job.ts';
 import { EXIT } from '../../../src/cli/host.ts';
 import { type Actions, runProgram } from '../../../src/cli/program.ts';
 import { CONFIG_FILE_OPTION, type Config, OPTION_LIST } from '../../../src/config.ts';
@@ -27,6 +28,7 @@ async function run(args: string, env: Record<string, string> = {}): Promise<Outc
     types: record('types'),
     profile: record('profile'),
     batch: record('batch'),
+    bench: record('bench'),
     health: record('health'),
   };
   const code = await runProgram(args === '' ? [] : args.split(' '), '1.2.3', actions, host);
@@ -43,9 +45,47 @@ describe('the command line', () => {
     const { code, host } = await run('');
     assert.equal(code, 0);
     assert.match(host.stdout, /^Usage: shoal /);
-    for (const command of ['serve', 'inspect', 'types', 'profile', 'batch', 'health'])
+    for (const command of ['serve', 'inspect', 'types', 'profile', 'batch', 'bench', 'health'])
       assert.match(host.stdout, new RegExp(`^  ${command} `, 'm'));
     assert.equal(host.stderr, '');
+  });
+
+  it('reads what shoal bench is to do', async () => {
+    const plain = await run('bench http://h:1 --model m');
+    assert.deepEqual(plain.calls[0]![1], {
+      model: 'm',
+      url: 'http://h:1',
+      clients: 1,
+      rate: undefined,
+      arrivals: 'poisson',
+      seconds: 10,
+      rows: 1,
+      input: undefined,
+      account: false,
+      json: false,
+    });
+    const { calls } = await run('bench --model m --rate 50 --arrivals constant --duration 3 --port 9000 --json');
+    const { url, rate, arrivals, seconds, clients, json } = calls[0]![1] as BenchJob;
+    assert.deepEqual(
+      { url, rate, arrivals, seconds, clients, json },
+      { url: 'http://127.0.0.1:9000', rate: 50, arrivals: 'constant', seconds: 3, clients: 1024, json: true },
+    );
+    for (const flag of ['--in-process', '--account']) {
+      const inProcess = await run(`bench --model m ${flag}`);
+      assert.equal((inProcess.calls[0]![1] as BenchJob).url, undefined);
+      const { loadModel, grpcPort } = configOf({ ...inProcess, calls: [inProcess.calls[0]!.slice(2)] });
+      assert.deepEqual([loadModel, grpcPort], [['m'], undefined]);
+    }
+    for (const [args, text] of [
+      ['bench', /--model/],
+      ['bench --model m --clients 0', /--clients is '0', expected an integer from 1 to 16384/],
+      ['bench --model m --arrivals never', /--arrivals/],
+      ['bench http://h:1 --model m --in-process', /--in-process is 'http:\/\/h:1', expected no address beside it/],
+    ] as const) {
+      const { code, host } = await run(args);
+      assert.equal(code, 2, args);
+      assert.match(host.stderr, text);
+    }
   });
 
   it('prints its version', async () => {
@@ -169,8 +209,14 @@ describe('the command line', () => {
 
   const refusals: [string, string][] = [
     ['servr', "unknown command 'servr', did you mean serve?"],
-    ['nonsense --help', "unknown command 'nonsense', expected serve, inspect, types, profile, batch, health, help"],
-    ['help nonsense', "unknown command 'nonsense', expected serve, inspect, types, profile, batch, health, help"],
+    [
+      'nonsense --help',
+      "unknown command 'nonsense', expected serve, inspect, types, profile, batch, bench, health, help",
+    ],
+    [
+      'help nonsense',
+      "unknown command 'nonsense', expected serve, inspect, types, profile, batch, bench, health, help",
+    ],
     ['./program.test.js', "unknown command './program.test.js', did you mean shoal serve ./program.test.js?"],
     ['--port 9000', "unknown option '--port', did you mean shoal serve --port 9000?"],
     ['--bogus', "unknown option '--bogus'"],
