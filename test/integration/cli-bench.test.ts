@@ -13,7 +13,7 @@ import { add2, gatherPoison, ident, writeRepository } from '../support/models.ts
 import { startServer } from '../support/server.ts';
 import type { Scope } from '../support/service.ts';
 import { recordHost } from '../unit/cli/support.ts';
-import { childrenOf } from './serving/helpers.ts';
+import { childrenOf, waitFor } from './serving/helpers.ts';
 
 const JOB: BenchJob = {
   model: 'ident',
@@ -105,7 +105,7 @@ describe('shoal bench', () => {
     assert.equal(report.target, 'this process');
     assert.equal(report.failed, 0);
     assert.ok(report.requests > 16 && report.server.rowsPerRun > 1);
-    assert.deepEqual(childrenOf(process.pid), []);
+    await waitFor(() => childrenOf(process.pid).length === 0, 'all processes are gone');
     await assert.rejects(run({ model: 'nope' }, folder), { name: 'ConfigError', message: /'nope'/ });
   });
 });
@@ -153,7 +153,7 @@ describe('shoal bench --account', () => {
     const text = formatAccount(account);
     assert.match(text, /^ +1 coroutine +50 coroutines +1 thread +3 threads$/m);
     assert.match(text, /^ {2}queue +\d/m);
-    assert.deepEqual(childrenOf(process.pid), []);
+    await waitFor(() => childrenOf(process.pid).length === 0, 'all processes are gone');
   });
 
   it('is of a model in this process alone', async () => {
