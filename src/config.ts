@@ -231,6 +231,23 @@ export const OPTIONS = {
     placeholder: 'folder',
     help: 'where shoal profile stores what it measured, for shoal serve; auto: shoal/profiles in the cache folder; off: nowhere',
   },
+  traceFile: {
+    group: 'Process',
+    kind: 'text',
+    pattern: '[^\\0]+',
+    allowed: "the path of a file, or 'off'",
+    default: 'off',
+    placeholder: 'file',
+    help: 'file to record requests and runs in, for shoal replay: when, how many rows, how they ended, never what they hold; off: none',
+  },
+  traceMaxBytes: {
+    group: 'Process',
+    kind: 'size',
+    min: '1KiB',
+    max: '1TiB',
+    default: '256MiB',
+    help: 'largest size of that file; then nothing more is recorded',
+  },
   drainDelay: {
     group: 'Process',
     kind: 'duration',

@@ -89,7 +89,13 @@ export function messageOf(thrown: unknown): string {
 }
 
 /** Why a server cannot start serving; each has a message that says what to do. */
-export type ServeErrorCode = 'MODELS_MISSING' | 'NAME_TWICE' | 'NAME_INVALID' | 'PIPELINE_INVALID' | 'TRAINING_DIR';
+export type ServeErrorCode =
+  | 'MODELS_MISSING'
+  | 'NAME_TWICE'
+  | 'NAME_INVALID'
+  | 'PIPELINE_INVALID'
+  | 'TRAINING_DIR'
+  | 'TRACE_FILE';
 
 /** The server cannot start: something around it, not a request, is wrong. */
 export class ServeError extends Error {

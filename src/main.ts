@@ -55,6 +55,10 @@ const actions: Actions = {
     const { profile } = await import('./cli/profile.ts');
     return profile(job, config, host);
   },
+  async replay(job) {
+    const { replayJob } = await import('./cli/replay.ts');
+    return replayJob(job, host);
+  },
   async batch(job, config) {
     letHeapGrow();
     const [{ batch }, { createServer }] = await Promise.all([import('./cli/batch.ts'), import('./server.ts')]);

@@ -10,6 +10,7 @@ import { addRoutes, addUnknownPaths } from './http/app.ts';
 import type { HttpParts } from './http/parts.ts';
 import { createLogger, type Logger } from './logging.ts';
 import { type BuildInfo, ServerMetrics } from './metrics/server-metrics.ts';
+import { TraceRecorder } from './metrics/trace-recorder.ts';
 import { loadSchemaCompiler } from './pipeline/compiled-field.ts';
 import type { Pipeline } from './pipeline/define.ts';
 import { loadFolder, type PipelineSource } from './pipeline/folder.ts';
@@ -72,6 +73,7 @@ export class Service {
    * way within one step.
    */
   readonly trainingTurn: Turn;
+  readonly #trace: TraceRecorder | undefined;
   #trainings: TrainingService | undefined;
   #draining = false;
   #closesConnections = false;
@@ -91,6 +93,7 @@ export class Service {
     this.build = { ...versions(), node: process.versions.node, cores: config.cores };
     const budget = byteBudget(config.maxQueueBytes);
     this.metrics = new ServerMetrics(this.build, budget, { triton: config.tritonMetrics });
+    this.#trace = this.#recordTrace();
     const tokens = new CoreTokens(config.cores, this.clock);
     const background = new BackgroundTurns(tokens, this.clock);
     this.trainingTurn = () => background.turn();
@@ -107,7 +110,10 @@ export class Service {
         return provider;
       },
       profiles: openProfileCache(config, (message) => logger.warn({}, message)),
-      eventsFor: (version) => this.metrics.metersFor(version),
+      eventsFor: (version) => {
+        const meters = this.metrics.metersFor(version);
+        return this.#trace?.watch(version, meters) ?? meters;
+      },
       placed: (version) => this.metrics.placed(version),
       released: (version) => this.metrics.released(version),
       executorEntry: deps.executorEntry,
@@ -153,8 +159,16 @@ export class Service {
       return new Pipelines(sources, { config, clock, log: logger, registry, eventsFor });
     } catch (thrown) {
       this.metrics.close();
+      this.#trace?.close();
       throw thrown;
     }
+  }
+
+  #recordTrace(): TraceRecorder | undefined {
+    const { cores, traceFile: file, traceMaxBytes: maxBytes } = this.config;
+    if (file === 'off') return undefined;
+    const ended = (why: string): void => this.logger.warn({ file }, `nothing more is recorded in the trace: ${why}`);
+    return new TraceRecorder({ file, maxBytes, cores, clock: this.clock, ended });
   }
 
   /** Resolves when every model is ready or failed. */
@@ -292,6 +306,7 @@ export class Service {
     this.registry.close();
     this.registry.kill();
     this.metrics.close();
+    this.#trace?.close();
   }
 }
 

@@ -46,8 +46,8 @@ export interface BatcherEvents {
   batchEnded(info: BatchInfo, startMs: number, endMs: number, result: RunResult | undefined, runner: Runner): void;
   /** A request that was accepted has been settled; `code` is undefined when it was answered. */
   settled(request: PendingRequest, code: ErrorCode | undefined): void;
-  /** A request was refused at the door. */
-  refused(code: ErrorCode): void;
+  /** A request was refused at the door; `submission` is left out when it did not come that far. */
+  refused(code: ErrorCode, submission?: Submission): void;
   /** The model's answers showed that it cannot be batched; from now on it is not. */
   unbatchable(reason: string): void;
 }
@@ -182,7 +182,7 @@ export class Batcher implements TokenUser, QueueState {
   submit(submission: Submission, arrivedMs?: number): PendingRequest {
     const refusal = this.#refusal(submission);
     if (refusal !== undefined) {
-      this.#options.events.refused(refusal.code);
+      this.#options.events.refused(refusal.code, submission);
       throw refusal;
     }
     const nowMs = this.#clock.now();

@@ -7,6 +7,7 @@ const WHAT_TO_DO: Readonly<Record<ServeErrorCode, string>> = {
   PIPELINE_INVALID: '',
   NAME_INVALID: '',
   TRAINING_DIR: '',
+  TRACE_FILE: '; name another one with --trace-file',
 };
 
 /**

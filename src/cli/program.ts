@@ -9,6 +9,8 @@ import type { BatchJob } from './batch.ts';
 import type { BenchJob } from './bench/job.ts';
 import { EXIT, type Host } from './host.ts';
 import type { ProfileJob } from './profile.ts';
+import type { ReplayJob } from './replay.ts';
+import { addReplay } from './replay-command.ts';
 import { type FlagValues, readConfig } from './sources.ts';
 import { baseUrlOf, reachableUrl } from './text.ts';
 import type { TypesOptions } from './types.ts';
@@ -20,6 +22,7 @@ export interface Actions {
   /** @param options `out`: the file to write; undefined: stdout. */
   readonly types: (path: string, config: Config, options: TypesOptions) => Promise<number>;
   readonly profile: (job: ProfileJob, config: Config) => Promise<number>;
+  readonly replay: (job: ReplayJob) => Promise<number>;
   readonly batch: (job: BatchJob, config: Config) => Promise<number>;
   readonly bench: (job: BenchJob, config: Config) => Promise<number>;
   /** @param url base address; undefined: host and port of the configuration. */
@@ -238,6 +241,10 @@ export async function runProgram(
     return run(profile, (config) => actions.profile({ model, seconds, input, json }, config), { models: folder });
   });
 
+  const replay = addReplay(program, async (job) => {
+    code = await actions.replay(job);
+  });
+
   const batch = addOptions(program.command('batch'), pick(BATCH_KEYS))
     .summary('run a data set through a model')
     .description('Runs a data set through a model, of a running server or of a folder.')
@@ -328,7 +335,7 @@ export async function runProgram(
     .addHelpText('after', HEALTH_EXAMPLES);
   health.action((url: string | undefined) => run(health, (config) => actions.health(url, config)));
 
-  const commands = [serve, inspect, types, profile, batch, bench, health];
+  const commands = [serve, inspect, types, profile, replay, batch, bench, health];
   for (const command of [program, ...commands]) {
     command
       .addHelpOption(new Flag('--help', 'print this help').helpGroup(command === program ? 'Options:' : 'Process:'))

@@ -29,3 +29,10 @@ export function curveThrough(points: readonly CurvePoint[]): Curve {
     return Math.max(0, a.ms + ((b.ms - a.ms) / (b.rows - a.rows)) * (rows - a.rows));
   };
 }
+
+/** Sizes from 1 to 7 each for themselves, then four to a doubling. */
+export function sizeClass(rows: number): number {
+  if (rows < 8) return rows - 1;
+  const exponent = 31 - Math.clz32(rows);
+  return 7 + 4 * (exponent - 3) + ((rows >> (exponent - 2)) & 3);
+}

@@ -21,6 +21,8 @@ export interface ReplaySettings {
   /** Whether the measured curve decides how many rows are taken, or all that wait are. */
   readonly splits: boolean;
   readonly executors: number;
+  /** When each of them is there; undefined: all from the beginning. */
+  readonly executorsFromMs?: readonly number[];
   readonly maxQueueRows: number;
 }
 
@@ -32,6 +34,8 @@ export interface Workload {
   readonly clients?: { readonly count: number; readonly requests: number; readonly thinkMs: number };
   /** What a run takes. */
   readonly curve: Curve;
+  /** What each run takes, where that differs from the curve; the server learns of the curve by it. */
+  readonly runTimes?: RunTimes;
   /** Standard deviation of a run's time as a share of it; 0: always the same. */
   readonly noise?: number;
   readonly seed?: number;
@@ -61,6 +65,9 @@ export interface ReplayResult {
   readonly reasons: Readonly<Partial<Record<ReleaseReason, number>>>;
 }
 
+/** What one run of so many rows takes, in milliseconds, when it starts at that time. */
+export type RunTimes = (rows: number, random: Random, nowMs: number) => number;
+
 const SIGNATURE: Signature = {
   inputs: [{ name: 'x', datatype: 'FP32', shape: [-1], batchAxis: 0 }],
   outputs: [],
@@ -75,6 +82,7 @@ export function replay(workload: Workload, settings: ReplaySettings): ReplayResu
   const random = seededRandom(seed);
   const tally = new Tally(arrivals?.atMs.length ?? clients?.requests ?? 0, workload.overheadMs ?? 0, workload.skip);
   const cost = new CostEstimate();
+  const { noise = 0, runTimes = (rows, from) => curve(rows) * noiseFactor(noise, from) } = workload;
   // The server knows as much from its probe.
   cost.assume([1, 2, 8].map((rows) => ({ rows, bytes: rows, ms: curve(rows) })));
   let settled: (request: PendingRequest) => void = () => {};
@@ -105,7 +113,10 @@ export function replay(workload: Workload, settings: ReplaySettings): ReplayResu
     },
   });
   for (let i = 0; i < settings.executors; i++) {
-    batcher.addRunner(new CurveRunner(clock, curve, workload.noise ?? 0, seededRandom(seed + 1 + i)));
+    const runner = new SimulatedRunner(clock, runTimes, seededRandom(seed + 1 + i));
+    const fromMs = settings.executorsFromMs?.[i] ?? 0;
+    if (fromMs > 0) clock.setTimer(fromMs, () => batcher.addRunner(runner));
+    else batcher.addRunner(runner);
   }
   const inputs = new InputsCache();
   const send = (rows: number, lane: number, timeoutMs: number): void => {
@@ -142,24 +153,22 @@ export function replay(workload: Workload, settings: ReplaySettings): ReplayResu
   return tally.result(clock.now());
 }
 
-/** Runs nothing, and takes as long as the curve says. */
-class CurveRunner implements Runner {
+/** Runs nothing, and takes its time. */
+class SimulatedRunner implements Runner {
   readonly threads = 1;
   readonly #clock: VirtualClock;
-  readonly #curve: Curve;
-  readonly #noise: number;
+  readonly #runTimes: RunTimes;
   readonly #random: Random;
 
-  constructor(clock: VirtualClock, curve: Curve, noise: number, random: Random) {
+  constructor(clock: VirtualClock, runTimes: RunTimes, random: Random) {
     this.#clock = clock;
-    this.#curve = curve;
-    this.#noise = noise;
+    this.#runTimes = runTimes;
     this.#random = random;
   }
 
   run(batch: Batch): PromiseLike<RunResult> {
     const computeStartMs = this.#clock.now();
-    const ms = this.#curve(batch.rows) * noiseFactor(this.#noise, this.#random);
+    const ms = this.#runTimes(batch.rows, this.#random, computeStartMs);
     const computeEndMs = computeStartMs + ms;
     const result = { outputs: NO_OUTPUTS, computeStartMs, computeEndMs };
     return {

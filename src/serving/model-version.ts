@@ -624,7 +624,7 @@ export class ModelVersion implements Servable {
         if (this.sharesRuns) this.#watch!.runEnded();
       },
       settled: (request, code) => events.settled(request, code),
-      refused: (code) => events.refused(code),
+      refused: (code, submission) => events.refused(code, submission),
       unbatchable: (reason) => {
         this.#certifier!.close();
         this.#batching = `unbatched: ${reason}`;

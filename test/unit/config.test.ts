@@ -56,6 +56,8 @@ describe('resolveConfig', () => {
       intraOpThreads: 'auto',
       provider: 'auto',
       profileCache: 'auto',
+      traceFile: 'off',
+      traceMaxBytes: 256 * 2 ** 20,
       drainDelayMs: 0,
       drainTimeoutMs: 30_000,
       logLevel: 'info',

@@ -27,6 +27,7 @@ async function run(args: string, env: Record<string, string> = {}): Promise<Outc
     inspect: record('inspect'),
     types: record('types'),
     profile: record('profile'),
+    replay: record('replay'),
     batch: record('batch'),
     bench: record('bench'),
     health: record('health'),
@@ -45,7 +46,7 @@ describe('the command line', () => {
     const { code, host } = await run('');
     assert.equal(code, 0);
     assert.match(host.stdout, /^Usage: shoal /);
-    for (const command of ['serve', 'inspect', 'types', 'profile', 'batch', 'bench', 'health'])
+    for (const command of ['serve', 'inspect', 'types', 'profile', 'replay', 'batch', 'bench', 'health'])
       assert.match(host.stdout, new RegExp(`^  ${command} `, 'm'));
     assert.equal(host.stderr, '');
   });
@@ -211,11 +212,11 @@ describe('the command line', () => {
     ['servr', "unknown command 'servr', did you mean serve?"],
     [
       'nonsense --help',
-      "unknown command 'nonsense', expected serve, inspect, types, profile, batch, bench, health, help",
+      "unknown command 'nonsense', expected serve, inspect, types, profile, replay, batch, bench, health, help",
     ],
     [
       'help nonsense',
-      "unknown command 'nonsense', expected serve, inspect, types, profile, batch, bench, health, help",
+      "unknown command 'nonsense', expected serve, inspect, types, profile, replay, batch, bench, health, help",
     ],
     ['./program.test.js', "unknown command './program.test.js', did you mean shoal serve ./program.test.js?"],
     ['--port 9000', "unknown option '--port', did you mean shoal serve --port 9000?"],
