@@ -165,10 +165,10 @@ export class Service {
   }
 
   #recordTrace(): TraceRecorder | undefined {
-    const { cores, traceFile: file, traceMaxBytes: maxBytes } = this.config;
+    const { cores, scheduling, traceFile: file, traceMaxBytes: maxBytes } = this.config;
     if (file === 'off') return undefined;
     const ended = (why: string): void => this.logger.warn({ file }, `nothing more is recorded in the trace: ${why}`);
-    return new TraceRecorder({ file, maxBytes, cores, clock: this.clock, ended });
+    return new TraceRecorder({ file, maxBytes, cores, scheduling, clock: this.clock, ended });
   }
 
   /** Resolves when every model is ready or failed. */

@@ -357,8 +357,9 @@ export class Batcher implements TokenUser, QueueState {
     else if (result !== undefined) {
       try {
         answers = batch.split(result.outputs);
-        this.#options.cost.observe(batch.rows, batch.bytes, result.computeEndMs - result.computeStartMs);
-        this.#plan?.ran(batch.rows, batch.bytes);
+        const computeMs = result.computeEndMs - result.computeStartMs;
+        this.#options.cost.observe(batch.rows, batch.bytes, computeMs);
+        this.#plan?.ran(batch.rows, batch.bytes, nowMs - startMs - computeMs);
       } catch (wrong) {
         failure = wrong;
       }

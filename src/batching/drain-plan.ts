@@ -6,11 +6,16 @@ import { type DrainState, DrainTable } from './drain-table.ts';
 const KNOWN_AFTER = 3;
 /** A table is made anew when a run's expected time has moved by this share. */
 const MATERIAL = 0.05;
+/** That is looked at when the curve says that it has changed, and after so many runs. */
+const CHECK_EVERY = 64;
 /** At one decision in so many twice the best size is taken: a curve that is never looked at cannot be found wrong. */
 const LOOK_EVERY = 100;
 /** The rate of arrivals is remembered for so many runs of one row. */
 const MEMORY_RUNS = 512;
 const MEMORY_MS = { least: 100, most: 10_000 } as const;
+/** Weight of the newest run in the mean of what runs take beside their compute, and how far one may be off it. */
+const NEWEST = 1 / 16;
+const OUTLIER = { times: 3, ms: 0.1 } as const;
 /** Rows of sizes within this factor are decided by one table. */
 const ALIKE = 1.5;
 
@@ -46,7 +51,11 @@ export class DrainPlan {
   readonly #known: Map<number, Known> = new Map();
   #memoryMs: number = MEMORY_MS.least;
   #revision = -1;
+  /** Runs since tables were last compared with the curve. */
+  #unchecked = 0;
   #decisions = 0;
+  /** What a runner is busy with a run beside its compute: the curve knows of that alone. */
+  #besideMs = 0;
 
   /** @param maxRows the most rows of a run. */
   constructor(cost: CostEstimate, maxRows: number) {
@@ -59,14 +68,21 @@ export class DrainPlan {
     this.#arrivals.observe(rows, nowMs, this.#memoryMs);
   }
 
-  /** Notes a run whose time the curve has learnt. */
-  ran(rows: number, bytes: number): void {
+  /**
+   * Notes a run whose time the curve has learnt.
+   *
+   * @param besideMs how much longer than that the runner was busy: handing over and back.
+   */
+  ran(rows: number, bytes: number, besideMs: number): void {
+    const most = OUTLIER.times * this.#besideMs + OUTLIER.ms;
+    this.#besideMs += NEWEST * (Math.min(besideMs, most) - this.#besideMs);
     const size = sizeOf(rows);
     const { runs } = this.#of(bytes / rows);
     runs[size] = (runs[size] ?? 0) + 1;
     const { revision } = this.#cost;
-    if (revision === this.#revision) return;
+    if (revision === this.#revision && ++this.#unchecked < CHECK_EVERY) return;
     this.#revision = revision;
+    this.#unchecked = 0;
     this.#memoryMs = clamp(MEMORY_RUNS * (this.#cost.expectedMs(1) ?? 0), MEMORY_MS.least, MEMORY_MS.most);
     for (const known of this.#known.values()) {
       for (const [runners, table] of known.tables) if (this.#hasMoved(known, table)) known.tables.delete(runners);
@@ -109,7 +125,8 @@ export class DrainPlan {
   }
 
   #expectedMs({ rowBytes }: Known, rows: number): number | undefined {
-    return this.#cost.expectedMs(rows, rows * rowBytes);
+    const ms = this.#cost.expectedMs(rows, rows * rowBytes);
+    return ms === undefined ? undefined : ms + this.#besideMs;
   }
 
   #hasMoved(known: Known, { runMs, maxRows }: DrainTable): boolean {

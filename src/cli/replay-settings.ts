@@ -1,22 +1,32 @@
-import { OPTION_LIST } from '../config.ts';
+import { OPTION_LIST, type Option, type OptionKey } from '../config.ts';
 import { ConfigError, nearest } from '../config-error.ts';
 import { describeAllowed, parseValue, type ValueKind } from '../config-values.ts';
 import type { ReplaySettings } from '../replay/replay.ts';
 
 /** Names as in `shoal serve`, and how each changes the settings. */
 const SETTINGS: Readonly<Record<string, { kind: ValueKind; apply: (value: unknown) => Partial<ReplaySettings> }>> = {
-  'max-batch-size': { kind: kindOf('maxBatchSize'), apply: (value) => ({ maxBatchRows: Number(value) }) },
+  'max-batch-size': { kind: optionOf('maxBatchSize'), apply: (value) => ({ maxBatchRows: Number(value) }) },
   'preferred-batch-size': {
-    kind: kindOf('maxBatchSize'),
+    kind: optionOf('maxBatchSize'),
     apply: (value) => ({ preferredRows: [Number(value)] }),
   },
-  'batch-window': { kind: kindOf('batchWindow'), apply: (value) => ({ windowMs: Number(value) }) },
-  scheduling: { kind: kindOf('scheduling'), apply: (value) => ({ splits: value === 'measured' }) },
+  'batch-window': { kind: optionOf('batchWindow'), apply: (value) => ({ windowMs: Number(value) }) },
+  scheduling: { kind: optionOf('scheduling'), apply: (value) => ({ splits: value === 'measured' }) },
   instances: {
     kind: { kind: 'count', min: 1, max: 1024 },
     apply: (value) => ({ executors: Number(value), executorsFromMs: [] }),
   },
-  'max-queue-rows': { kind: kindOf('maxQueueRows'), apply: (value) => ({ maxQueueRows: Number(value) }) },
+  'max-queue-rows': { kind: optionOf('maxQueueRows'), apply: (value) => ({ maxQueueRows: Number(value) }) },
+};
+
+/** What a server has that is told nothing. */
+export const DEFAULTS: ReplaySettings = {
+  maxBatchRows: Number(optionOf('maxBatchSize').default),
+  preferredRows: [],
+  windowMs: 0,
+  splits: optionOf('scheduling').default === 'measured',
+  executors: 1,
+  maxQueueRows: Number(optionOf('maxQueueRows').default),
 };
 
 /** What the settings may be, for the help. */
@@ -45,6 +55,6 @@ export function withSettings(base: ReplaySettings, text: string, flag: string): 
   return settings;
 }
 
-function kindOf(key: string): ValueKind {
+function optionOf(key: OptionKey): Option {
   return OPTION_LIST.find((option) => option.key === key)!;
 }

@@ -9,7 +9,7 @@ import { quantile } from '../replay/tally.ts';
 import { parseTrace } from '../replay/trace-format.ts';
 import { EXIT, type Host } from './host.ts';
 import { readCurve } from './replay-curve.ts';
-import { withSettings } from './replay-settings.ts';
+import { DEFAULTS, withSettings } from './replay-settings.ts';
 import { alignColumns } from './text.ts';
 
 /** A turn of a server's event loop in which some clients are answered and send their next requests. */
@@ -48,15 +48,6 @@ interface Row {
   readonly settings: ReplaySettings;
   readonly result: ReplayResult;
 }
-
-const DEFAULTS: ReplaySettings = {
-  maxBatchRows: 128,
-  preferredRows: [],
-  windowMs: 0,
-  splits: true,
-  executors: 1,
-  maxQueueRows: 16_384,
-};
 
 /**
  * Replays a workload with each of the settings and prints what becomes of it.
@@ -100,6 +91,8 @@ function fromTrace(job: ReplayJob, file: string, host: Host): Prepared {
       settings: {
         ...DEFAULTS,
         maxBatchRows: model.maxBatchSize,
+        windowMs: model.batchWindowMs,
+        splits: model.scheduling === 'measured',
         executors: executorsFromMs.length,
         executorsFromMs,
       },

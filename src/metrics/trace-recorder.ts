@@ -19,6 +19,8 @@ export interface TraceOptions {
   /** The file does not become longer. */
   readonly maxBytes: number;
   readonly cores: number;
+  /** The server's option. */
+  readonly scheduling: string;
   readonly clock: Clock;
   /** Is told, once, when nothing more is recorded. */
   readonly ended: (why: string) => void;
@@ -63,12 +65,14 @@ export class TraceRecorder {
   /** @internal A number for a version, whose line it writes. */
   nameModel(version: ModelVersion): number {
     const id = this.#models++;
-    const { name, maxBatchSize, sharesRuns } = version;
+    const { name, maxBatchSize, sharesRuns, batchWindowMs } = version;
     const model: TraceModel = {
       model: name,
       version: version.version,
       id,
       maxBatchSize: sharesRuns ? maxBatchSize : 1,
+      batchWindowMs,
+      scheduling: this.#options.scheduling,
       threads: version.summary().threads,
     };
     this.#add(`${JSON.stringify(model)}\n`);

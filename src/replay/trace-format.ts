@@ -19,6 +19,9 @@ export interface TraceModel {
   readonly id: number;
   /** The most rows of a run; 1 where requests do not share runs. */
   readonly maxBatchSize: number;
+  readonly batchWindowMs: number;
+  /** As the option: `measured` or `take-all`. */
+  readonly scheduling: string;
   /** Cores that a run takes. */
   readonly threads: number;
 }

@@ -15,14 +15,17 @@ const QUERY: DrainQuery = {
   nowMs: 1000,
 };
 
-function setUp(maxRows = 16): { plan: DrainPlan; run: (rows: number, times: number, ms?: number) => void } {
+function setUp(
+  besideMs = 0,
+  maxRows = 16,
+): { plan: DrainPlan; run: (rows: number, times: number, ms?: number) => void } {
   const cost = new CostEstimate();
   cost.assume([1, 2, 8].map((rows) => ({ rows, bytes: 4 * rows, ms: linear(rows) })));
   const plan = new DrainPlan(cost, maxRows);
   const run = (rows: number, times: number, ms = linear(rows)): void => {
     for (let i = 0; i < times; i++) {
       cost.observe(rows, 4 * rows, ms);
-      plan.ran(rows, 4 * rows);
+      plan.ran(rows, 4 * rows, besideMs);
     }
   };
   return { plan, run };
@@ -57,6 +60,13 @@ describe('the drain plan', () => {
     assert.notEqual(moved, table);
     assert.ok(Math.abs(moved.runMs[8]! / (linear(8) / 3) - 1) < 0.1);
     assert.notEqual(plan.state({ ...QUERY, runners: 2 })!.table, moved);
+  });
+
+  it('reckons with what a runner is busy beside the compute', () => {
+    const { plan, run } = setUp(5);
+    run(8, 200);
+    const { runMs } = plan.state(QUERY)!.table;
+    assert.ok(Math.abs(runMs[8]! - linear(8) - 5) < 0.6, `${runMs[8]} ms`);
   });
 
   it('looks at larger sizes now and then', () => {

@@ -28,7 +28,7 @@ describe('settings of a replay', () => {
       ['max-batch-sise=8', /^--setting is 'max-batch-sise=8', expected name=value .*did you mean max-batch-size\?/],
       ['max-batch-size', /^--setting is 'max-batch-size', expected name=value/],
       ['max-batch-size=0', /^--setting max-batch-size is '0', expected a whole number from 1/],
-      ['scheduling=fast', /^--setting scheduling is 'fast', expected one of measured, take-all/],
+      ['scheduling=fast', /^--setting scheduling is 'fast', expected one of take-all, measured/],
     ] as const) {
       assert.throws(() => withSettings(BASE, text, '--setting'), { name: 'ConfigError', message });
     }

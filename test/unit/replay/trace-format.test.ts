@@ -5,7 +5,8 @@ import { replay } from '../../../src/replay/replay.ts';
 import { parseTrace, requestLine, runLine, type TraceRequest } from '../../../src/replay/trace-format.ts';
 
 const HEAD = '{"shoalTrace":1,"startedAt":"2026-01-01T00:00:00.000Z","cores":2}\n';
-const MODEL = '{"model":"m","version":"1","id":0,"maxBatchSize":8,"threads":1}\n';
+const MODEL =
+  '{"model":"m","version":"1","id":0,"maxBatchSize":8,"batchWindowMs":0,"scheduling":"measured","threads":1}\n';
 
 function request(atMs: number, ms: number, more: Partial<TraceRequest> = {}): string {
   return requestLine({ atMs, id: 0, lane: 0, rows: 1, outcome: 'ok', ms, queueMs: 0.1, ...more });
@@ -19,7 +20,9 @@ describe('a trace', () => {
   it('reads what was written, to the microsecond', () => {
     const text = HEAD + MODEL + request(1.23456, 7, { outcome: 'QUEUE_FULL', lane: 3, rows: 2 }) + run(2, 0.5);
     const trace = parseTrace(text);
-    assert.deepEqual(trace.models, [{ model: 'm', version: '1', id: 0, maxBatchSize: 8, threads: 1 }]);
+    assert.deepEqual(trace.models, [
+      { model: 'm', version: '1', id: 0, maxBatchSize: 8, batchWindowMs: 0, scheduling: 'measured', threads: 1 },
+    ]);
     assert.deepEqual(trace.requests, [
       { atMs: 1.235, id: 0, lane: 3, rows: 2, outcome: 'QUEUE_FULL', ms: 7, queueMs: 0.1 },
     ]);
@@ -44,7 +47,8 @@ describe('a trace', () => {
   });
 
   it('tells of one model: requests by arrival, executors, what runs took', () => {
-    const other = '{"model":"o","version":"2","id":1,"maxBatchSize":1,"threads":1}\n';
+    const other =
+      '{"model":"o","version":"2","id":1,"maxBatchSize":1,"batchWindowMs":0,"scheduling":"measured","threads":1}\n';
     const text = `${HEAD}${MODEL}${other}${request(5, 6)}${request(0, 4)}${request(1, 2, { outcome: 'CANCELLED' })}${run(0, 4)}${run(3, 6, 3)}${run(9, 2)}${run(0, 9, 1, 1)}`;
     const { model, workload, executorsFromMs, points, latenciesMs } = recorded(parseTrace(text));
     assert.equal(model.model, 'm');
