@@ -10,6 +10,9 @@ export class RequestFailure extends Error {
 /** Sends a request; resolves when it has been answered, with what the server says of its time. */
 export type Send = (index: number) => Promise<RequestTimes | undefined>;
 
+/** Timers are late by up to so much; the rest of the time to a request is waited for turn by turn. */
+const TIMER_MS = 2;
+
 /** How requests are sent. */
 export type Load =
   /** Each client sends its next request when it has the answer to its last. */
@@ -53,25 +56,38 @@ async function runOpen(
   signal: AbortSignal | undefined,
 ): Promise<number> {
   const gap = gapsOf(rate, arrivals, seededRandom(1));
-  const underWay = new Set<Promise<void>>();
+  let underWay = 0;
+  let woken = (): void => {};
+  const requests: Set<Promise<void>> = new Set();
   // Requests whose time has come, and which were not sent because so many are under way, keep their times.
   let dueMs = startMs;
+  let sent = 0;
   while (dueMs < endMs && signal?.aborted !== true) {
     const nowMs = performance.now();
     if (nowMs >= endMs) break;
-    if (dueMs > nowMs) await new Promise((resolve) => setTimeout(resolve, dueMs - nowMs));
-    else if (underWay.size >= most) await Promise.race(underWay);
-    else {
-      const request: Promise<void> = recorder.request(dueMs).then(() => void underWay.delete(request));
-      underWay.add(request);
+    const leftMs = dueMs - nowMs;
+    if (leftMs > TIMER_MS) await new Promise((resolve) => setTimeout(resolve, leftMs - TIMER_MS));
+    else if (leftMs > 0) await new Promise(setImmediate);
+    else if (underWay >= most) {
+      await new Promise<void>((resolve) => {
+        woken = resolve;
+      });
+    } else {
+      underWay++;
+      const request: Promise<void> = recorder.request(dueMs).then(() => {
+        underWay--;
+        requests.delete(request);
+        woken();
+      });
+      requests.add(request);
       dueMs += gap();
       // Answers have to be taken, too.
-      if (underWay.size % 64 === 0) await new Promise(setImmediate);
+      if (++sent % 64 === 0) await new Promise(setImmediate);
     }
   }
   let unsent = 0;
   for (; signal?.aborted !== true && dueMs < endMs; dueMs += gap()) unsent++;
-  await Promise.all(underWay);
+  await Promise.all(requests);
   return unsent;
 }
 
