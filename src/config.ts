@@ -41,6 +41,7 @@ export const OPTIONS = {
     pattern: '[^\\0/]+',
     allowed: "names of models, or '*' for all",
     default: [],
+    none: 'no model',
     placeholder: 'name',
     help: 'with --model-control-mode explicit, a model to load at the start; may be given several times; * for all',
   },
@@ -136,6 +137,41 @@ export const OPTIONS = {
     default: 'off',
     placeholder: 'folder',
     help: 'folder for labelled examples that are sent over HTTP',
+  },
+  remoteHosts: {
+    group: 'Remote inputs',
+    kind: 'list',
+    pattern: '(\\*\\.)?[\\p{L}\\p{N}_-]+(\\.[\\p{L}\\p{N}_-]+)*(:\\d{1,5})?',
+    allowed: 'hosts such as data.example.org, *.example.org (all below it) or data.example.org:8443',
+    default: [],
+    none: 'nothing is fetched',
+    placeholder: 'host',
+    help: 'hosts from which inputs given as https:// addresses are fetched; may be given several times',
+  },
+  remoteMaxBytes: {
+    group: 'Remote inputs',
+    kind: 'size',
+    min: '1B',
+    max: '1GiB',
+    default: '32MiB',
+    help: 'most bytes that are fetched from one address',
+  },
+  remoteTimeout: {
+    group: 'Remote inputs',
+    kind: 'duration',
+    min: '1ms',
+    max: '10m',
+    bareUnit: 's',
+    default: '10s',
+    help: 'time limit for fetching one address, redirects included',
+  },
+  remoteConcurrency: {
+    group: 'Remote inputs',
+    kind: 'count',
+    min: 1,
+    max: 1024,
+    default: 32,
+    help: 'addresses that are fetched at the same time; others wait for their turn',
   },
   maxBatchSize: {
     group: 'Batching',
@@ -342,6 +378,8 @@ export type Option = ValueKind & {
   /** Heading under which the help shows it. */
   readonly group: string;
   readonly default: number | string | boolean | readonly string[];
+  /** What an empty list means. */
+  readonly none?: string;
   /** What the help calls the value: `<address>`. */
   readonly placeholder?: string;
   /** An argument of the command line, not a flag. */
@@ -349,7 +387,7 @@ export type Option = ValueKind & {
   readonly help: string;
 };
 
-type Row = ValueKind & Pick<Option, 'group' | 'default' | 'placeholder' | 'positional' | 'help'>;
+type Row = ValueKind & Pick<Option, 'group' | 'default' | 'none' | 'placeholder' | 'positional' | 'help'>;
 
 // The annotation is the check that every row of the table is well-formed.
 const ROWS: Readonly<Record<OptionKey, Row>> = OPTIONS;
@@ -377,9 +415,9 @@ export interface ConfigSource {
 }
 
 /** The default of an option in words. */
-export function formatDefault({ kind, default: value }: Option): string {
+export function formatDefault({ kind, default: value, none }: Option): string {
   if (kind === 'switch') return value === true ? 'on' : 'off';
-  return kind === 'list' && Array.isArray(value) && value.length === 0 ? 'no model' : String(value);
+  return kind === 'list' && Array.isArray(value) && value.length === 0 ? (none ?? 'none') : String(value);
 }
 
 // Lets a program hand a Config on where a ConfigInput is asked for, without reading it twice.

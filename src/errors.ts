@@ -22,11 +22,13 @@ export type ErrorCode =
   | 'INFERENCE_FAILED'
   | 'INTERNAL'
   | 'UNIMPLEMENTED'
+  | 'REMOTE_FAILED'
   | 'MODEL_NOT_READY'
   | 'EXECUTOR_LOST'
   | 'SHUTTING_DOWN'
   | 'CONTROL_DISABLED'
   | 'DEADLINE_EXCEEDED'
+  | 'REMOTE_TIMEOUT'
   | 'STORAGE_FAILED';
 
 /** The one table from code to HTTP status. A new code does not compile until it stands here. */
@@ -50,11 +52,13 @@ export const STATUS: Readonly<Record<ErrorCode, number>> = {
   INFERENCE_FAILED: 500,
   INTERNAL: 500,
   UNIMPLEMENTED: 501,
+  REMOTE_FAILED: 502,
   MODEL_NOT_READY: 503,
   EXECUTOR_LOST: 503,
   SHUTTING_DOWN: 503,
   CONTROL_DISABLED: 503,
   DEADLINE_EXCEEDED: 504,
+  REMOTE_TIMEOUT: 504,
   STORAGE_FAILED: 507,
 };
 

@@ -4,7 +4,7 @@ export type { BatchInfo, ReleaseReason, Stamps } from './batching/request.ts';
 export { type Config, ConfigError, type ConfigInput, resolveConfig } from './config.ts';
 export { type ErrorCode, ServeError, type ServeErrorCode, ShoalError, STATUS } from './errors.ts';
 export { type PrefetchOptions, prefetch, type Task } from './loading/prefetch.ts';
-export { RemoteError, RemoteFetcher, type RemoteOptions } from './loading/remote.ts';
+export { RemoteFetcher, type RemoteOptions } from './loading/remote.ts';
 export { type LoadedRow, type LoadOptions, loadRows, type RowFormat } from './loading/rows.ts';
 export {
   definePipeline,

@@ -8,6 +8,7 @@ import { type Config, type ConfigInput, resolveConfig } from './config.ts';
 import { grantedMemoryBytes } from './granted.ts';
 import { addRoutes, addUnknownPaths } from './http/app.ts';
 import type { HttpParts } from './http/parts.ts';
+import type { RemoteTest } from './loading/remote.ts';
 import { createLogger, type Logger } from './logging.ts';
 import { type BuildInfo, ServerMetrics } from './metrics/server-metrics.ts';
 import { TraceRecorder } from './metrics/trace-recorder.ts';
@@ -17,6 +18,8 @@ import { loadFolder, type PipelineSource } from './pipeline/folder.ts';
 import type { PipelineEvents } from './pipeline/pipeline-version.ts';
 import { Pipelines } from './pipeline/pipelines.ts';
 import { LogSettings } from './protocol/log-settings.ts';
+import type { RemoteInputs } from './protocol/remote-inputs.ts';
+import type { createRemoteInputs } from './remote.ts';
 import type { InferResult } from './serving/infer-result.ts';
 import { type ControlParameters, findStartSources, ModelControl } from './serving/model-control.ts';
 import type { InferOptions, ModelSummary } from './serving/model-version.ts';
@@ -46,6 +49,8 @@ export interface ServiceDeps {
   readonly clock?: Clock;
   /** @internal For tests. */
   readonly training?: Pick<TrainingContext, 'limits' | 'openFile'>;
+  /** @internal For tests: remote inputs from this machine. */
+  readonly remoteTest?: RemoteTest;
 }
 
 export type { InferResult };
@@ -67,6 +72,8 @@ export class Service {
   readonly metrics: ServerMetrics;
   readonly build: BuildInfo;
   readonly clock: Clock;
+  /** Fetches inputs that are given by their addresses; undefined where nothing is fetched. */
+  readonly remote: RemoteInputs | undefined;
   readonly #loaded: Promise<void>;
   /**
    * For {@link trainHead}: a step takes a core only when no batch could use it, so that training beside serving gives
@@ -85,6 +92,7 @@ export class Service {
     deps: ServiceDeps,
     sources: readonly ModelSource[],
     pipelines: readonly PipelineSource[],
+    createRemote?: typeof createRemoteInputs,
   ) {
     this.config = config;
     this.logger = logger;
@@ -94,6 +102,7 @@ export class Service {
     const budget = byteBudget(config.maxQueueBytes);
     this.metrics = new ServerMetrics(this.build, budget, { triton: config.tritonMetrics });
     this.#trace = this.#recordTrace();
+    this.remote = createRemote?.(config, this.clock, budget, this.metrics, deps.remoteTest);
     const tokens = new CoreTokens(config.cores, this.clock);
     const background = new BackgroundTurns(tokens, this.clock);
     this.trainingTurn = () => background.turn();
@@ -135,7 +144,9 @@ export class Service {
     const registered = (deps.pipelines ?? []).map((pipeline) => ({ name: pipeline.name ?? '', pipeline, file: '' }));
     const pipelines = [...(await loadFolder(config.pipelines, config.models)), ...registered];
     if (pipelines.length > 0) await loadSchemaCompiler();
-    const service = new Service(config, deps.logger ?? createLogger(config), deps, sources, pipelines);
+    const remote = config.remoteHosts.length > 0 ? await import('./remote.ts') : undefined;
+    const logger = deps.logger ?? createLogger(config);
+    const service = new Service(config, logger, deps, sources, pipelines, remote?.createRemoteInputs);
     if (config.trainingDir !== undefined) {
       try {
         await service.#openTrainings(config.trainingDir, deps);
@@ -250,7 +261,7 @@ export class Service {
 
   /** @internal */
   httpParts(): HttpParts {
-    const { config, clock, registry, control, metrics, build, logger, logSettings, trainings } = this;
+    const { config, clock, registry, control, metrics, build, logger, logSettings, trainings, remote } = this;
     return {
       config,
       clock,
@@ -261,6 +272,7 @@ export class Service {
       logger,
       logSettings,
       trainings,
+      remote,
       notReady: () => this.notReady(),
       isDraining: () => this.#closesConnections,
     };
@@ -307,6 +319,7 @@ export class Service {
     this.registry.kill();
     this.metrics.close();
     this.#trace?.close();
+    await this.remote?.close();
   }
 }
 

@@ -4,11 +4,13 @@ import type { Tensor } from '../tensor/tensor.ts';
 
 /**
  * Instants in a request's life, in milliseconds on the monotonic clock. Stages are the differences of neighbours, so
- * that they add up: decode, queue, handover, compute, handback (and encode, which the protocol adds).
+ * that they add up: fetch and decode together, queue, handover, compute, handback (and encode, which the protocol adds).
  */
 export interface Stamps {
   /** The caller's request began: for HTTP, its headers were read. */
   readonly receivedMs: number;
+  /** How long inputs were fetched before it was queued, in milliseconds; 0 for a request that brought them all. */
+  readonly fetchMs: number;
   /** Taken into the queue, or, where the queue was full, began to wait for room in it. */
   enqueuedMs: number;
   /** Handed to a runner, for the last time if more than once. */
@@ -72,6 +74,8 @@ export interface Submission {
   /** Level, 1 being the most urgent; 0 where the model has no levels. */
   readonly priority: number;
   readonly receivedMs: number;
+  /** See {@link Stamps.fetchMs}. */
+  readonly fetchMs?: number | undefined;
   /** Instant at which the caller stops waiting, whatever the request does then. */
   readonly deadlineMs: number;
   /** Instant until which a runner must have taken the request; at most `deadlineMs`. */
@@ -118,6 +122,7 @@ export class PendingRequest {
     this.queueDeadlineMs = submission.queueDeadlineMs;
     this.stamps = {
       receivedMs: submission.receivedMs,
+      fetchMs: submission.fetchMs ?? 0,
       enqueuedMs: nowMs,
       dispatchedMs: 0,
       computeStartMs: 0,

@@ -1,6 +1,7 @@
 import type { Reply } from '../batching/request.ts';
 import { ShoalError } from '../errors.ts';
 import { checkClassification, classifyOutput } from '../protocol/classification.ts';
+import { fetchingIsOff, type RemoteInput } from '../protocol/remote-inputs.ts';
 import { runSliced } from '../protocol/sliced.ts';
 import type { Pending, Servable } from '../serving/servable.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -33,6 +34,8 @@ export class InferExchange {
   #model: Servable | undefined;
   #pending: Pending | undefined;
   #hasLeft = false;
+  /** There while inputs are fetched. */
+  #fetching: { readonly stop: AbortController; readonly startMs: number } | undefined;
 
   /** @param message a `ModelInferRequest`; it must not change until the caller has been answered. */
   constructor(parts: GrpcParts, message: Buffer, caller: InferCaller) {
@@ -61,6 +64,7 @@ export class InferExchange {
   /** Gives the request up: the caller has left, or its deadline has passed. */
   leave(): void {
     this.#hasLeft = true;
+    this.#fetching?.stop.abort(this.#isLate() ? pastDeadline() : undefined);
     if (this.#pending !== undefined && !this.#isLate()) this.#model!.cancel(this.#pending);
     // Else the batcher's own deadline, which is the same, ends it as what it is.
   }
@@ -88,19 +92,50 @@ export class InferExchange {
     if (this.#hasLeft) throw new ShoalError('CANCELLED', 'the caller left');
     const { deadlineAtMs } = this.#caller;
     const leftMs = deadlineAtMs === Number.POSITIVE_INFINITY ? undefined : deadlineAtMs - Date.now();
-    if (leftMs !== undefined && leftMs <= 0) {
-      throw new ShoalError('DEADLINE_EXCEEDED', 'the deadline of the call had passed before the request was read');
-    }
+    if (leftMs !== undefined && leftMs <= 0) throw pastDeadline();
     if (call.outputs !== undefined) checkClassification(model.signature?.outputs ?? [], call.outputs);
+    if (call.remote === undefined) this.#queue(model, call, leftMs, undefined);
+    else this.#fetch(model, call, call.remote, leftMs).catch((thrown) => this.#fail(thrown));
+  }
+
+  #queue(model: Servable, call: InferCall, leftMs: number | undefined, fetchMs: number | undefined): void {
     const elapsedMs = this.#parts.clock.now() - this.#receivedMs;
     this.#pending = model.submit(call.inputs, {
       receivedMs: this.#receivedMs,
+      fetchMs,
       outputs: call.outputs?.map((output) => output.name),
       timeoutMs: leftMs === undefined ? undefined : leftMs + elapsedMs,
       queueTimeoutMs: call.timeoutMs,
       priority: call.priority,
     });
     this.#pending.onSettled(this);
+  }
+
+  /** Queues the request once the inputs that it gives by their addresses are there. */
+  async #fetch(
+    model: Servable,
+    call: InferCall,
+    remote: readonly RemoteInput[],
+    leftMs: number | undefined,
+  ): Promise<void> {
+    const { remote: fetcher, config, clock } = this.#parts;
+    if (fetcher === undefined) throw fetchingIsOff(remote);
+    const { inputs } = call;
+    const startMs = clock.now();
+    const deadlineMs = Math.min(
+      this.#receivedMs + config.requestTimeoutMs,
+      startMs + (leftMs ?? Number.POSITIVE_INFINITY),
+    );
+    const stop = new AbortController();
+    this.#fetching = { stop, startMs };
+    const complete = await fetcher.complete(model, { inputs, remote, deadlineMs, signal: stop.signal });
+    this.#fetching = undefined;
+    complete.release();
+    // Another version may have taken the place of this one.
+    if (model.state !== 'ready') this.#model = undefined;
+    const left = leftMs === undefined ? undefined : leftMs - (clock.now() - startMs);
+    if (left !== undefined && left <= 0) throw pastDeadline();
+    this.#queue(this.#findModel(), { ...call, inputs: complete.inputs }, left, complete.fetchMs);
   }
 
   /** The version asked for. @throws {ShoalError} MODEL_NOT_FOUND. */
@@ -148,11 +183,17 @@ export class InferExchange {
     try {
       // Whatever is wrong with a request to a model that does not exist, that is what its caller should know.
       const { events } = this.#findModel();
-      events.finished('grpc', this.#receivedMs, this.#parts.clock.now(), error.code, this.#pending?.stamps);
+      const endMs = this.#parts.clock.now();
+      const fetchMs = this.#fetching === undefined ? undefined : endMs - this.#fetching.startMs;
+      events.finished('grpc', this.#receivedMs, endMs, error.code, this.#pending?.stamps, fetchMs);
     } catch (unknown) {
       // The name of an unknown model must not become a label of the metrics.
       if (this.#reader.modelName !== '') error = publicError(unknown, this.#parts.logger);
     }
     this.#caller.refused(error, this);
   }
+}
+
+function pastDeadline(): ShoalError {
+  return new ShoalError('DEADLINE_EXCEEDED', 'the deadline of the call has passed before its request was complete');
 }

@@ -1,4 +1,5 @@
 import { invalid, type ShoalError } from '../errors.ts';
+import { type RemoteInput, remoteTensor } from '../protocol/remote-inputs.ts';
 import { SeenNames } from '../protocol/seen-names.ts';
 import type { DataTarget } from '../tensor/json-array.ts';
 import { quoteName, SLICE_BYTES } from '../tensor/json-text.ts';
@@ -9,6 +10,7 @@ import {
   applyInputParameter,
   applyOutputParameter,
   applyRequestParameter,
+  type InputParameters,
   type OutputParameters,
   type ParameterValue,
   type RequestParameters,
@@ -29,6 +31,8 @@ export interface RequestedOutput {
 export interface InferCall {
   /** In the order of the request. */
   readonly inputs: ReadonlyMap<string, Tensor>;
+  /** Inputs that are to be fetched and are not among the others; undefined when there are none. */
+  readonly remote: readonly RemoteInput[] | undefined;
   /** In the order of the request, without repetition; undefined stands for all. */
   readonly outputs: readonly RequestedOutput[] | undefined;
   /** Whether it had `raw_input_contents`. */
@@ -83,6 +87,8 @@ export class InferRequestReader {
   #contents: TypedContentsReader | undefined;
   #tensor: RawTensorReader | undefined;
   #tensorIndex = 0;
+  /** Of the raw contents, which are for the inputs that are not fetched. */
+  #rawIndex = 0;
   readonly #opaqueOf: ((modelName: string) => ReadonlySet<string> | undefined) | undefined;
 
   /** @param opaqueOf names of a model's inputs of BYTES whose elements need not be texts. */
@@ -119,10 +125,18 @@ export class InferRequestReader {
   /** The request, once {@link advance} has said true. */
   finish(): InferCall {
     const inputs = new Map<string, Tensor>();
-    for (const draft of this.#drafts) inputs.set(draft.name, draft.tensor!);
+    let remote: RemoteInput[] | undefined;
+    for (const { name, what, datatype, shape, url, tensor } of this.#drafts) {
+      if (url === undefined) inputs.set(name, tensor!);
+      else {
+        remote ??= [];
+        remote.push(remoteTensor(name, url, { what, datatype: datatype!, shape }));
+      }
+    }
     const { timeoutMs, priority } = this.#parameters;
     return {
       inputs,
+      remote,
       outputs: this.#outputs.length === 0 ? undefined : this.#outputs,
       isRaw: this.#raw.length > 0,
       timeoutMs,
@@ -298,7 +312,7 @@ export class InferRequestReader {
 
   #endParameter(level: number): void {
     if (level === REQUEST) applyRequestParameter(this.#key, this.#value, this.#parameters);
-    else if (level === INPUT) applyInputParameter(this.#key, this.#drafts.at(-1)!);
+    else if (level === INPUT) applyInputParameter(this.#key, this.#value, this.#drafts.at(-1)!);
     else applyOutputParameter(this.#key, this.#value, this.#outputs.at(-1)!);
   }
 
@@ -323,10 +337,10 @@ export class InferRequestReader {
     if (raw > 0) {
       const typed = this.#drafts.find((draft) => draft.tensor !== undefined);
       if (typed !== undefined) throw invalid(`the request has raw_input_contents, and ${typed.what} has contents, too`);
-      if (raw !== this.#drafts.length) {
-        throw invalid(
-          `the request has ${raw} raw_input_contents for ${this.#drafts.length} inputs, expected one for each`,
-        );
+      let inputs = 0;
+      for (const { url } of this.#drafts) if (url === undefined) inputs++;
+      if (raw !== inputs) {
+        throw invalid(`the request has ${raw} raw_input_contents for ${inputs} inputs, expected one for each`);
       }
     }
     this.#level = TENSORS;
@@ -344,7 +358,9 @@ export class InferRequestReader {
     }
     const draft = this.#drafts[this.#tensorIndex]!;
     let cost = FIELD_COST;
-    if (draft.tensor === undefined || draft.datatype === 'BYTES') {
+    if (draft.url !== undefined) {
+      if (draft.tensor !== undefined) throw invalid(`${draft.what} has both contents and a url`);
+    } else if (draft.tensor === undefined || draft.datatype === 'BYTES') {
       this.#tensor ??= this.#openTensor(draft);
       if (!this.#tensor.advance()) return SLICE_BYTES;
       draft.tensor = this.#tensor.finish();
@@ -357,7 +373,7 @@ export class InferRequestReader {
   }
 
   #openTensor(draft: InputDraft): RawTensorReader {
-    const raw = this.#raw[this.#tensorIndex];
+    const raw = this.#raw[this.#rawIndex++];
     if (raw === undefined && draft.tensor === undefined && draft.count > 0) {
       throw invalid(`${draft.what} has no contents, and the request has no raw_input_contents`);
     }
@@ -377,7 +393,7 @@ export function* readInferRequest(reader: InferRequestReader): Generator<void, I
 }
 
 /** An input of a request while it is read: its fields come in any order. */
-class InputDraft implements DataTarget {
+class InputDraft implements DataTarget, InputParameters {
   readonly #index: number;
   name = '';
   datatype: Datatype | undefined;
@@ -389,6 +405,7 @@ class InputDraft implements DataTarget {
   /** Where the input ends. */
   end = 0;
   tensor: Tensor | undefined;
+  url: string | undefined;
 
   constructor(index: number) {
     this.#index = index;

@@ -15,6 +15,14 @@ export interface RequestParameters {
   priority: number | undefined;
 }
 
+/** What the parameters of an input say. */
+export interface InputParameters {
+  /** What messages call the input. */
+  readonly what: string;
+  /** Where its contents are to be fetched. */
+  url: string | undefined;
+}
+
 /** What the parameters of a requested output say. */
 export interface OutputParameters {
   /** What messages call the output. */
@@ -56,8 +64,11 @@ export function applyRequestParameter(name: string, value: ParameterValue, into:
 }
 
 /** As {@link applyRequestParameter}, for a parameter of an input. */
-export function applyInputParameter(name: string, input: { readonly what: string }): void {
-  refuseSharedMemory(name, input);
+export function applyInputParameter(name: string, value: ParameterValue, into: InputParameters): void {
+  if (name === 'url') {
+    if (value.kind !== 'string') throw invalid(`url of ${into.what} is ${describe(value)}, expected string_param`);
+    into.url = value.value;
+  } else refuseSharedMemory(name, into);
 }
 
 /** As {@link applyRequestParameter}, for a parameter of a requested output. */

@@ -3,6 +3,7 @@ import type { Config } from '../config.ts';
 import type { Logger } from '../logging.ts';
 import type { BuildInfo, ServerMetrics } from '../metrics/server-metrics.ts';
 import type { LogSettings } from '../protocol/log-settings.ts';
+import type { RemoteInputs } from '../protocol/remote-inputs.ts';
 import type { ModelControl } from '../serving/model-control.ts';
 import type { ModelRegistry } from '../serving/registry.ts';
 
@@ -18,4 +19,6 @@ export interface GrpcParts {
   readonly notReady: () => string | undefined;
   readonly logger: Logger;
   readonly logSettings: LogSettings;
+  /** Undefined where no remote inputs are fetched. */
+  readonly remote: RemoteInputs | undefined;
 }

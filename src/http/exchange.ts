@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Reply } from '../batching/request.ts';
 import { invalid, type ShoalError } from '../errors.ts';
+import { type CompleteInputs, fetchingIsOff, type RemoteInput } from '../protocol/remote-inputs.ts';
 import { errorTiming, serverTiming } from '../protocol/server-timing.ts';
 import { runSliced } from '../protocol/sliced.ts';
 import type { Protocol } from '../serving/model-version.ts';
@@ -21,6 +22,8 @@ const TEXT_BELOW_BYTES = 8192;
 /** What a model version is asked for. */
 export interface InferPlan {
   readonly inputs: ReadonlyMap<string, Tensor>;
+  /** Inputs that are to be fetched first; undefined when there are none. */
+  readonly remote: readonly RemoteInput[] | undefined;
   /** Names, in the order of the answer; undefined stands for all in the model's order. */
   readonly outputs: readonly string[] | undefined;
   /** How long the request may wait for its run to begin. */
@@ -58,6 +61,8 @@ export class InferExchange<Call> {
   readonly #receivedMs: number;
   #call: Call | undefined;
   #pending: Pending | undefined;
+  /** There while inputs are fetched. */
+  #fetching: { readonly stop: AbortController; readonly startMs: number } | undefined;
 
   /**
    * @param request whose model has been noted.
@@ -95,14 +100,47 @@ export class InferExchange<Call> {
     this.#call = call;
     notedOf(this.#request).release?.();
     if (this.#model.state !== 'ready') this.#model = this.#find(this.#request, this.#reply);
-    const { inputs, outputs, queueTimeoutMs, priority } = this.#dialect.plan(call, this.#model);
-    this.#pending = this.#model.submit(inputs, { receivedMs: this.#receivedMs, outputs, queueTimeoutMs, priority });
+    const plan = this.#dialect.plan(call, this.#model);
+    if (plan.remote === undefined) this.#queue(plan, plan.inputs, undefined);
+    else this.#fetch(plan, plan.remote).catch((thrown) => this.#fail(thrown));
+  }
+
+  #queue(
+    { outputs, queueTimeoutMs, priority }: InferPlan,
+    inputs: ReadonlyMap<string, Tensor>,
+    fetchMs: number | undefined,
+  ): void {
+    const receivedMs = this.#receivedMs;
+    this.#pending = this.#model.submit(inputs, { receivedMs, fetchMs, outputs, queueTimeoutMs, priority });
     watchLeaver(this.#request.raw, this);
     this.#pending.onSettled(this);
   }
 
+  /** Queues the request once the inputs that it gives by their addresses are there. */
+  async #fetch(plan: InferPlan, remote: readonly RemoteInput[]): Promise<void> {
+    const { remote: fetcher, config, clock } = this.#parts;
+    if (fetcher === undefined) throw fetchingIsOff(remote);
+    const { inputs } = plan;
+    const deadlineMs = this.#receivedMs + config.requestTimeoutMs;
+    const stop = new AbortController();
+    this.#fetching = { stop, startMs: clock.now() };
+    watchLeaver(this.#request.raw, this);
+    let complete: CompleteInputs;
+    try {
+      complete = await fetcher.complete(this.#model, { inputs, remote, deadlineMs, signal: stop.signal });
+    } finally {
+      forgetLeaver(this.#request.raw, this);
+    }
+    this.#fetching = undefined;
+    // From here on the queue counts them.
+    complete.release();
+    if (this.#model.state !== 'ready') this.#model = this.#find(this.#request, this.#reply);
+    this.#queue(plan, complete.inputs, complete.fetchMs);
+  }
+
   /** Called when the client has closed the connection before it was answered. */
   left(): void {
+    this.#fetching?.stop.abort();
     if (this.#pending !== undefined) this.#model.cancel(this.#pending);
   }
 
@@ -164,8 +202,16 @@ export class InferExchange<Call> {
   #fail(thrown: unknown): void {
     const endMs = this.#parts.clock.now();
     const error: ShoalError = errorFrom(thrown);
-    this.#reply.header('server-timing', errorTiming(this.#receivedMs, this.#pending?.stamps, endMs));
-    this.#model.events.finished(this.#dialect.protocol, this.#receivedMs, endMs, error.code, this.#pending?.stamps);
+    const fetchMs = this.#fetching === undefined ? undefined : endMs - this.#fetching.startMs;
+    this.#reply.header('server-timing', errorTiming(this.#receivedMs, this.#pending?.stamps, endMs, fetchMs));
+    this.#model.events.finished(
+      this.#dialect.protocol,
+      this.#receivedMs,
+      endMs,
+      error.code,
+      this.#pending?.stamps,
+      fetchMs,
+    );
     this.#closeWhenDraining();
     this.#reply.send(thrown);
   }

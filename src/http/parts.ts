@@ -4,6 +4,7 @@ import type { Config } from '../config.ts';
 import type { Logger } from '../logging.ts';
 import type { BuildInfo, ServerMetrics } from '../metrics/server-metrics.ts';
 import type { LogSettings } from '../protocol/log-settings.ts';
+import type { RemoteInputs } from '../protocol/remote-inputs.ts';
 import type { ModelControl } from '../serving/model-control.ts';
 import type { ModelRegistry } from '../serving/registry.ts';
 import type { Servable } from '../serving/servable.ts';
@@ -25,6 +26,8 @@ export interface HttpParts {
   readonly logSettings: LogSettings;
   /** Undefined without `--training-dir`. */
   readonly trainings: TrainingService | undefined;
+  /** Undefined where no remote inputs are fetched. */
+  readonly remote: RemoteInputs | undefined;
 }
 
 /** What the hooks note of a request. */

@@ -21,7 +21,7 @@ function* decode(body: Buffer, _request: FastifyRequest, model: Servable): Gener
   return yield* decodePredictRequest(body, model.signature);
 }
 
-function plan({ inputs, rows }: PredictCall, { name, signature }: Servable): InferPlan {
+function plan({ inputs, remote, rows }: PredictCall, { name, signature }: Servable): InferPlan {
   if (rows !== undefined && signature?.batched) {
     const other = signature.outputs.find((spec) => spec.batchAxis !== 0);
     if (other !== undefined) {
@@ -30,7 +30,7 @@ function plan({ inputs, rows }: PredictCall, { name, signature }: Servable): Inf
       );
     }
   }
-  return { inputs, outputs: undefined, queueTimeoutMs: undefined, priority: undefined };
+  return { inputs, remote, outputs: undefined, queueTimeoutMs: undefined, priority: undefined };
 }
 
 function* encode({ rows }: PredictCall, { outputs }: Reply, model: Servable): Generator<void, EncodedReply, void> {

@@ -1,8 +1,11 @@
 import { invalid } from '../errors.ts';
+import { type RemoteInput, remoteElements, remoteRows, remoteTensor } from '../protocol/remote-inputs.ts';
 import { isBase64Object } from '../tensor/json-base64.ts';
 import { JsonPiecesDecoder } from '../tensor/json-pieces.ts';
 import { JsonShapeReader } from '../tensor/json-shape.ts';
+import type { RemoteElement } from '../tensor/json-strings.ts';
 import { quoteName, SLICE_BYTES } from '../tensor/json-text.ts';
+import { isUrlObject, readUrlObject } from '../tensor/json-url.ts';
 import type { Signature, TensorSpec } from '../tensor/signature.ts';
 import { elementCount, type Tensor } from '../tensor/tensor.ts';
 import { JsonCursor } from './json-cursor.ts';
@@ -12,6 +15,8 @@ import { JsonValueSkip } from './json-skip-value.ts';
 export interface PredictCall {
   /** By name, in the order of the signature. */
   readonly inputs: ReadonlyMap<string, Tensor>;
+  /** Inputs that are to be fetched, as a whole or in part; undefined when there are none. */
+  readonly remote: readonly RemoteInput[] | undefined;
   /** How many instances the row form has, each of which is answered for itself; undefined in the column form. */
   readonly rows: number | undefined;
 }
@@ -38,6 +43,10 @@ class InputDraft {
   readonly #shape: JsonShapeReader;
   /** Start and end of each value. */
   readonly pieces: number[] = [];
+  /** In place of values: where they are to be fetched. */
+  readonly #urls: string[] = [];
+  /** Elements among the values that are to be fetched. */
+  #remote: readonly RemoteElement[] = [];
 
   constructor(json: JsonCursor, spec: TensorSpec) {
     this.spec = spec;
@@ -51,7 +60,7 @@ class InputDraft {
 
   /** How many values it has. */
   get values(): number {
-    return this.pieces.length / 2;
+    return this.pieces.length / 2 + this.#urls.length;
   }
 
   /** Reads over the value at the cursor and notes where it stands. */
@@ -59,20 +68,44 @@ class InputDraft {
     const before = json.pos;
     json.peek('a value');
     const start = json.pos;
-    this.#shape.start(start);
-    while (!this.#shape.advance()) yield;
-    const end = this.#shape.pos;
-    this.pieces.push(start, end);
+    let end: number;
+    if (this.spec.datatype !== 'BYTES' && isUrlObject(json.text, start)) end = this.#readUrl(json);
+    else {
+      this.#shape.start(start);
+      while (!this.#shape.advance()) yield;
+      end = this.#shape.pos;
+      this.pieces.push(start, end);
+    }
+    if (this.#urls.length > 0 && this.pieces.length > 0) {
+      throw invalid(`${this.what} is in part given by addresses, expected all of it or nothing`);
+    }
     json.pos = end;
     json.exempt(end - before);
   }
 
-  /** Makes the tensor; its shape is that of a value, behind `rows` where several are stacked. */
-  *decode(json: JsonCursor, isStack: boolean): Generator<void, Tensor, void> {
+  #readUrl(json: JsonCursor): number {
+    const { url, end } = readUrlObject(json.text, json.pos, this.what);
+    this.#urls.push(url);
+    return end;
+  }
+
+  /** What is to be fetched for the input; undefined when nothing is. @param tensor what {@link decode} has made. */
+  remote(tensor: Tensor | undefined, isStack: boolean): RemoteInput | undefined {
+    const { name, datatype, shape } = this.spec;
+    if (tensor !== undefined) return this.#remote.length > 0 ? remoteElements(name, tensor, this.#remote) : undefined;
+    const what = `input ${quoteName(name)}`;
+    if (isStack) return remoteRows(name, this.#urls, { what, datatype, shape: shape.slice(1) });
+    return remoteTensor(name, this.#urls[0]!, { what, datatype, shape });
+  }
+
+  /** Makes the tensor, unless it is to be fetched; its shape is that of a value, behind `rows` where several are stacked. */
+  *decode(json: JsonCursor, isStack: boolean): Generator<void, Tensor | undefined, void> {
+    if (this.#urls.length > 0) return undefined;
     const shape = isStack ? [this.values, ...this.#shape.shape] : this.#shape.shape;
     const target = { what: `input ${quoteName(this.spec.name)}`, shape, count: elementCount(shape) };
     const decoder = new JsonPiecesDecoder(json.text, this.pieces, this.spec.datatype, target);
     while (!decoder.advance()) yield;
+    this.#remote = decoder.remote;
     return decoder.finish();
   }
 }
@@ -135,11 +168,12 @@ class PredictReader {
     const start = json.pos++;
     const c = json.peek("a value or ']'");
     if (c === 0x5d) throw invalid("'instances' is empty, expected at least one");
-    if (this.#only !== undefined && (c !== 0x7b || this.#isBase64())) {
+    if (this.#only !== undefined && (c !== 0x7b || this.#isElement())) {
       json.pos = start;
       yield* this.#only.readValue(json);
       return;
     }
+    const areAddresses = this.#isAddress();
     let from = json.pos;
     for (let i = 0; json.nextElement(i === 0); i++) {
       // The text between the values is no part of the envelope either: there is as much as there are rows.
@@ -147,7 +181,8 @@ class PredictReader {
       if (json.peek('an object') !== 0x7b) {
         throw invalid(`instances[${i}] is ${json.excerpt()}, expected an object with ${this.#names()}`);
       }
-      yield* this.#readObject(`instances[${i}]`, i);
+      if (areAddresses && this.#isAddress()) yield* this.#only!.readValue(json);
+      else yield* this.#readObject(`instances[${i}]`, i);
       this.#objects++;
       from = json.pos;
     }
@@ -156,7 +191,7 @@ class PredictReader {
   *#readInputs(): Generator<void, void, void> {
     const c = this.#json.peek('a value');
     if (c === 0x5b) this.#refuseVersion2();
-    if (c === 0x7b && !this.#isBase64()) yield* this.#readObject("'inputs'", 0);
+    if (c === 0x7b && !this.#isElement() && !this.#isAddress()) yield* this.#readObject("'inputs'", 0);
     else if (this.#only !== undefined) yield* this.#only.readValue(this.#json);
     else throw invalid(`'inputs' is ${this.#json.excerpt()}, expected an object with ${this.#names()}`);
   }
@@ -197,14 +232,34 @@ class PredictReader {
 
   *#finish(): Generator<void, PredictCall, void> {
     const inputs = new Map<string, Tensor>();
-    for (const [name, draft] of this.#drafts) inputs.set(name, yield* draft.decode(this.#json, this.#objects > 0));
-    if (this.#form === 'inputs') return { inputs, rows: undefined };
-    const rows = this.#objects > 0 ? this.#objects : inputs.get(this.#only!.spec.name)!.shape[0]!;
-    return { inputs, rows };
+    let remote: RemoteInput[] | undefined;
+    let rows = this.#objects;
+    const isStack = rows > 0;
+    for (const [name, draft] of this.#drafts) {
+      const tensor = yield* draft.decode(this.#json, isStack);
+      if (!isStack) rows = tensor?.shape[0] ?? 0;
+      const fetched = draft.remote(tensor, isStack);
+      if (fetched === undefined) inputs.set(name, tensor!);
+      else {
+        remote ??= [];
+        remote.push(fetched);
+      }
+    }
+    return { inputs, remote, rows: this.#form === 'inputs' ? undefined : rows };
   }
 
-  #isBase64(): boolean {
-    return this.#only?.spec.datatype === 'BYTES' && isBase64Object(this.#json.text, this.#json.pos);
+  /** Whether an object that is an element of the only input begins at the cursor. */
+  #isElement(): boolean {
+    const { text, pos } = this.#json;
+    if (this.#only?.spec.datatype !== 'BYTES') return false;
+    return isBase64Object(text, pos) || (this.#only.spec.name !== 'url' && isUrlObject(text, pos));
+  }
+
+  /** Whether the address of a value of the only input begins at the cursor; an input may itself be called `url`. */
+  #isAddress(): boolean {
+    const only = this.#only?.spec;
+    if (only === undefined || only.datatype === 'BYTES' || only.name === 'url') return false;
+    return isUrlObject(this.#json.text, this.#json.pos);
   }
 
   #names(): string {

@@ -33,6 +33,7 @@ function plan(call: InferCall, { signature }: Servable): InferPlan {
   refuseUnwritable(call, signature);
   return {
     inputs: call.inputs,
+    remote: call.remote,
     outputs: call.outputs?.map((output) => output.name),
     queueTimeoutMs: call.timeoutMs,
     priority: call.priority,

@@ -21,6 +21,8 @@ export interface InputParameters extends Seen {
   /** What messages call the input. */
   readonly what: string;
   binarySize: number | undefined;
+  /** Where the data is to be fetched. */
+  url: string | undefined;
 }
 
 /** What the parameters of a requested output say. */
@@ -50,6 +52,7 @@ const SEEN = {
   binary_data_size: 2 ** 22,
   binary_data: 2 ** 23,
   classification: 2 ** 24,
+  url: 2 ** 25,
 } as const;
 
 /**
@@ -92,6 +95,10 @@ export function readInputParameter(json: JsonCursor, into: InputParameters): boo
     into.binarySize = readCount(json, 'binary_data_size', into);
     return true;
   }
+  if (isKey(json, 'url', into, into)) {
+    into.url = readText(json, 'url', into);
+    return true;
+  }
   refuseSharedMemory(json.string(), into);
   return false;
 }
@@ -125,6 +132,17 @@ function readFlag(json: JsonCursor, key: string, where: Named): boolean | undefi
   else if (c === 0x6e) json.word('null');
   else throw invalid(`${key} of ${where.what} is ${json.excerpt()}, expected true or false`);
   return c === 0x6e ? undefined : c === 0x74;
+}
+
+function readText(json: JsonCursor, key: string, where: Named): string | undefined {
+  const c = json.peek('a value');
+  if (c === 0x6e) {
+    json.word('null');
+    return undefined;
+  }
+  if (c !== 0x22) throw invalid(`${key} of ${where.what} is ${json.excerpt()}, expected a string`);
+  json.scanString();
+  return json.string();
 }
 
 function readCount(json: JsonCursor, key: string, where: Named): number | undefined {

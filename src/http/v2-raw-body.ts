@@ -1,6 +1,6 @@
 import { invalid } from '../errors.ts';
 import type { Servable } from '../serving/servable.ts';
-import { SLICE_BYTES } from '../tensor/json-text.ts';
+import { withLength } from '../tensor/bytes-element.ts';
 import { RawTensorReader } from '../tensor/raw-tensor.ts';
 import type { Signature, TensorSpec } from '../tensor/signature.ts';
 import { DATATYPES, formatShape } from '../tensor/tensor.ts';
@@ -45,6 +45,7 @@ export function* decodeRawBody(body: Buffer, model: Servable): Generator<void, I
   return {
     id: undefined,
     inputs: new Map([[spec.name, reader.finish()]]),
+    remote: undefined,
     outputs: undefined,
     binaryByDefault: true,
     timeoutMs: undefined,
@@ -82,15 +83,4 @@ function shapeOfText(what: string, spec: TensorSpec, signature: Signature): numb
 
 function oneRow({ shape, batchAxis }: TensorSpec, { batched }: Signature): number[] {
   return batched && batchAxis !== null ? shape.with(batchAxis, 1) : [...shape];
-}
-
-/** A text as an element of BYTES: behind its length. */
-function* withLength(text: Buffer): Generator<void, Buffer, void> {
-  const element = Buffer.allocUnsafe(4 + text.length);
-  element.writeUInt32LE(text.length, 0);
-  for (let at = 0; at < text.length; at += SLICE_BYTES) {
-    if (at > 0) yield;
-    text.copy(element, 4 + at, at, at + SLICE_BYTES);
-  }
-  return element;
 }

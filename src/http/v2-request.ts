@@ -1,4 +1,5 @@
 import { invalid, type ShoalError } from '../errors.ts';
+import { type RemoteInput, remoteTensor } from '../protocol/remote-inputs.ts';
 import { SeenNames } from '../protocol/seen-names.ts';
 import { fromBase64Texts } from '../tensor/base64-texts.ts';
 import { JsonTensorDecoder } from '../tensor/json-decode.ts';
@@ -31,6 +32,8 @@ export interface InferCall {
   readonly id: string | undefined;
   /** In the order of the request. */
   readonly inputs: ReadonlyMap<string, Tensor>;
+  /** Inputs that are to be fetched and are not among the others; undefined when there are none. */
+  readonly remote: readonly RemoteInput[] | undefined;
   /** In the order of the request, without repetition; undefined stands for all. */
   readonly outputs: readonly RequestedOutput[] | undefined;
   /** The parameter `binary_data_output`. */
@@ -138,11 +141,19 @@ export class InferRequestParser {
   finish(): InferCall {
     const { binaryByDefault, timeoutMs, priority } = this.#parameters;
     const inputs = new Map<string, Tensor>();
-    for (const draft of this.#drafts) inputs.set(draft.name!, draft.tensor!);
+    let remote: RemoteInput[] | undefined;
+    for (const draft of this.#drafts) {
+      if (draft.url === undefined) inputs.set(draft.name!, draft.tensor!);
+      else {
+        remote ??= [];
+        remote.push(remoteInput(draft, draft.url));
+      }
+    }
     if (this.#opaque !== undefined) this.#decodeOpaque(inputs, this.#opaque);
     return {
       id: this.#id === '' ? undefined : this.#id,
       inputs,
+      remote,
       outputs: this.#outputs.length === 0 ? undefined : this.#outputs,
       binaryByDefault: binaryByDefault ?? false,
       timeoutMs,
@@ -424,6 +435,12 @@ export class InferRequestParser {
     if ((this.#seen & INPUTS_KEY) === 0) throw invalid("the request has no 'inputs'");
     this.#state = SECTIONS;
   }
+}
+
+function remoteInput(draft: TensorDraft, url: string): RemoteInput {
+  const { what, shape, datatype } = draft;
+  draft.measure();
+  return remoteTensor(draft.name!, url, { what, shape, datatype: datatype! });
 }
 
 /** What messages call something; not made before one is needed. */

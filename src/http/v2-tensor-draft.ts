@@ -23,6 +23,7 @@ export class TensorDraft implements InputParameters, DataTarget {
   dataStart = -1;
   dataEnd = -1;
   binarySize: number | undefined;
+  url: string | undefined;
   tensor: Tensor | undefined;
 
   constructor(index: number) {
@@ -95,6 +96,10 @@ export class TensorDraft implements InputParameters, DataTarget {
     if (!this.hasShape) throw invalid(`${this.what} has no shape`);
     const binary = this.binarySize !== undefined;
     if (this.dataStart >= 0 && binary) throw invalid(`${this.what} has both data and binary_data_size`);
+    if (this.url !== undefined) {
+      if (binary || this.dataStart >= 0) throw invalid(`${this.what} has both data and a url`);
+      return;
+    }
     if (this.dataStart < 0 && !binary) throw invalid(`${this.what} has neither data nor binary_data_size`);
   }
 

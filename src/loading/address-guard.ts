@@ -46,6 +46,11 @@ export function isPrivateAddress(address: string): boolean {
   return family === 6 ? PRIVATE.ipv6.check(address, 'ipv6') : PRIVATE.ipv4.check(address, 'ipv4');
 }
 
+/** What is said of a host that is, or resolves to, nothing but private addresses; these are not told. */
+export function notPublic(hostname: string): string {
+  return `host '${hostname}' is not on the public internet`;
+}
+
 /**
  * Name resolution that gives public addresses only. It is what the socket itself connects by, so that a name cannot
  * resolve to one address for the check and to another for the connection.
@@ -58,7 +63,7 @@ export function publicLookup(resolve: LookupFunction = dns.lookup): LookupFuncti
       if (error !== null) return callback(error, [], 0);
       const addresses = (Array.isArray(found) ? found : []).filter(({ address }) => !isPrivateAddress(address));
       const [first] = addresses;
-      if (first === undefined) return callback(invalid(`host '${hostname}' is not on the public internet`), [], 0);
+      if (first === undefined) return callback(invalid(notPublic(hostname)), [], 0);
       if (options.all === true) return callback(null, addresses);
       return callback(null, first.address, first.family);
     });

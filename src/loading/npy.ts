@@ -35,6 +35,11 @@ export interface NpyHeader {
   readonly offset: number;
 }
 
+/** Whether bytes begin as a file of NumPy's array format does. */
+export function isNpy(head: Uint8Array): boolean {
+  return MAGIC.every((byte, i) => head[i] === byte);
+}
+
 /**
  * Reads the header of NumPy's array format (NEP 1; versions 1, 2 and 3).
  *
@@ -44,7 +49,7 @@ export interface NpyHeader {
  * order or without dimensions.
  */
 export function parseNpyHeader(head: Buffer, what: string): NpyHeader {
-  if (head.length < 10 || !head.subarray(0, 6).equals(MAGIC)) throw invalid(`${what} is not a NumPy array file`);
+  if (head.length < 10 || !isNpy(head)) throw invalid(`${what} is not a NumPy array file`);
   const isLong = head[6]! >= 2;
   const start = isLong ? 12 : 10;
   const length = isLong && head.length >= 12 ? head.readUInt32LE(8) : head.readUInt16LE(8);
@@ -64,6 +69,7 @@ export function parseNpyHeader(head: Buffer, what: string): NpyHeader {
   if (byteOrder === '>') throw invalid(`${what} is big-endian; save it as little-endian`);
   if (order === 'True') throw invalid(`${what} is in Fortran's order; save it in C's, which has whole rows`);
   const shape = dims.split(',').flatMap((dim) => (dim.trim() === '' ? [] : [Number(dim)]));
+  if (!shape.every(Number.isSafeInteger)) throw invalid(`${what} has a damaged shape, (${dims.slice(0, 100)})`);
   if (shape.length === 0) throw invalid(`${what} has no dimensions, expected one for its rows`);
   return { datatype, shape, offset: start + length };
 }

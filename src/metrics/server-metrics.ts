@@ -6,6 +6,7 @@ import type { ModelVersion } from '../serving/model-version.ts';
 import type { Servable } from '../serving/servable.ts';
 import { VERDICTS } from '../tensor/verdict.ts';
 import { addCounter, addGauge, addHistogram } from './collectors.ts';
+import { addFetchMetrics, FetchMeters } from './fetch-meters.ts';
 import { HotHistogram, SECONDS } from './histogram.ts';
 import { PipelineMeters } from './pipeline-meters.ts';
 import { addPipelineMetrics } from './pipeline-metrics.ts';
@@ -116,6 +117,13 @@ export class ServerMetrics {
     this.registry.clear();
   }
 
+  /** Adds the metrics of a fetcher of remote inputs, and gives what it has to tell. */
+  addFetches(): FetchMeters {
+    const meters = new FetchMeters();
+    addFetchMetrics(this.registry, meters);
+    return meters;
+  }
+
   #addServer(build: BuildInfo, budget: ByteBudget): void {
     const { registry } = this;
     addGauge(registry, {
@@ -167,7 +175,11 @@ export class ServerMetrics {
       labelNames: [...VERSION_LABELS, 'stage'],
       read: (report) =>
         this.#each((labels, meters) => {
-          for (const stage of STAGES) report({ ...labels, stage }, meters.stages[stage]);
+          for (const stage of STAGES) {
+            // Only where there are remote inputs.
+            if (stage === 'fetch' && meters.stages.fetch.sum === 0) continue;
+            report({ ...labels, stage }, meters.stages[stage]);
+          }
         }),
     });
     addCounter(registry, {

@@ -6,7 +6,7 @@ import type { ModelVersion, Protocol, VersionEvents } from '../serving/model-ver
 import { HotHistogram, SECONDS, SIZES } from './histogram.ts';
 
 /** The stages of a request in order; their durations add up to its whole. */
-export const STAGES = ['decode', 'queue', 'handover', 'compute', 'handback', 'encode'] as const;
+export const STAGES = ['fetch', 'decode', 'queue', 'handover', 'compute', 'handback', 'encode'] as const;
 export type Stage = (typeof STAGES)[number];
 
 /** How requests end, as a label. */
@@ -68,6 +68,8 @@ export function outcomeOf(code: ErrorCode | undefined): RequestOutcome {
       return 'lost';
     case 'INFERENCE_FAILED':
     case 'INTERNAL':
+    case 'REMOTE_FAILED':
+    case 'REMOTE_TIMEOUT':
       return 'failed';
     case 'MODEL_NOT_READY':
     case 'SHUTTING_DOWN':
@@ -235,30 +237,33 @@ export class VersionMeters implements VersionEvents, VersionTally {
     endMs: number,
     code: ErrorCode | undefined,
     stamps: Readonly<Stamps> | undefined,
+    fetchMs: number = stamps?.fetchMs ?? 0,
   ): void {
     this.outcomes.get(protocol)![outcomeOf(code)]++;
     this.duration.observe((endMs - receivedMs) / 1e3);
     const { stages } = this;
+    if (fetchMs > 0) stages.fetch.observe(fetchMs / 1e3);
     if (code !== undefined || stamps === undefined) {
-      this.#failed(receivedMs, endMs, stamps);
+      this.#failed(receivedMs, endMs, stamps, fetchMs);
       return;
     }
-    stages.decode.observe((stamps.enqueuedMs - stamps.receivedMs) / 1e3);
+    const decodeMs = stamps.enqueuedMs - stamps.receivedMs - fetchMs;
+    stages.decode.observe(decodeMs / 1e3);
     stages.queue.observe((stamps.dispatchedMs - stamps.enqueuedMs) / 1e3);
     stages.handover.observe((stamps.computeStartMs - stamps.dispatchedMs) / 1e3);
     stages.compute.observe((stamps.computeEndMs - stamps.computeStartMs) / 1e3);
     stages.handback.observe((stamps.settledMs - stamps.computeEndMs) / 1e3);
     stages.encode.observe((endMs - stamps.settledMs) / 1e3);
-    this.codecMs += stamps.enqueuedMs - stamps.receivedMs;
+    this.codecMs += decodeMs;
     // A caller in this process gets what there is; until it goes on others do, which is no work of this request.
     if (protocol !== 'library') this.codecMs += endMs - stamps.settledMs;
   }
 
   /** The stages that a failed request came to; what came after it was handed over counts as compute. */
-  #failed(receivedMs: number, endMs: number, stamps: Readonly<Stamps> | undefined): void {
+  #failed(receivedMs: number, endMs: number, stamps: Readonly<Stamps> | undefined, fetchMs: number): void {
     const { stages } = this;
     const enqueuedMs = stamps?.enqueuedMs ?? endMs;
-    stages.decode.observe((enqueuedMs - receivedMs) / 1e3);
+    stages.decode.observe((enqueuedMs - receivedMs - fetchMs) / 1e3);
     if (stamps === undefined) return;
     const ran = stamps.dispatchedMs > 0;
     stages.queue.observe(((ran ? stamps.dispatchedMs : endMs) - enqueuedMs) / 1e3);

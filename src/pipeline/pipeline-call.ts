@@ -32,6 +32,8 @@ export interface CallHost {
 /** What the caller of a pipeline wants. */
 export interface CallOptions {
   readonly receivedMs: number;
+  /** See {@link Stamps.fetchMs}. */
+  readonly fetchMs: number;
   /** On the monotonic clock. */
   readonly deadlineMs: number;
   readonly priority: number | undefined;
@@ -75,6 +77,7 @@ export class PipelineCall implements Pending, LoopUser {
     const nowMs = host.clock.now();
     this.stamps = {
       receivedMs: options.receivedMs,
+      fetchMs: options.fetchMs,
       enqueuedMs: nowMs,
       dispatchedMs: nowMs,
       computeStartMs: nowMs,

@@ -245,7 +245,8 @@ export class PipelineVersion implements Servable {
     const receivedMs = options.receivedMs ?? clock.now();
     const timeoutMs = Math.min(config.requestTimeoutMs, options.timeoutMs ?? config.requestTimeoutMs);
     const { priority, queueTimeoutMs } = options;
-    const callOptions = { receivedMs, deadlineMs: receivedMs + timeoutMs, priority, queueTimeoutMs };
+    const { fetchMs = 0 } = options;
+    const callOptions = { receivedMs, fetchMs, deadlineMs: receivedMs + timeoutMs, priority, queueTimeoutMs };
     const call = new PipelineCall(this.name, this.#host, callOptions, finish, (ended, code) =>
       this.#settled(ended, code),
     );

@@ -28,12 +28,15 @@ export const ERROR_HELP: Readonly<Record<ErrorCode, string>> = {
     'ONNX Runtime could not run this request, the others of its batch were answered; or the code of a pipeline failed, and the log says how.',
   INTERNAL: 'A fault of the server. The log has the details.',
   UNIMPLEMENTED: 'The protocol has this, Shoal does not; what it has is among the `extensions` of `GET /v2`.',
+  REMOTE_FAILED:
+    'The host of an address in the request did not give what was asked for; the message names the input and the host, and says what happened.',
   MODEL_NOT_READY: 'The model is known but loading, draining, unloaded or failed; the message says which and why.',
   EXECUTOR_LOST: 'The process that ran this request died, and died again on the one retry.',
   SHUTTING_DOWN: 'The server is draining and takes nothing new.',
   CONTROL_DISABLED:
     'Models are loaded and unloaded by requests only with `--model-control-mode explicit`, which is not set.',
   DEADLINE_EXCEEDED: 'The time the request may take passed while it waited or ran.',
+  REMOTE_TIMEOUT: 'The host of an address in the request did not give what was asked for within `--remote-timeout`.',
   STORAGE_FAILED:
     'Examples could not be written to `--training-dir`: the disk is full or fails, or the model has as many as it may have. Nothing of the request was stored.',
 };

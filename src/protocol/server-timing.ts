@@ -9,7 +9,8 @@ export function serverTiming(reply: Reply, endMs: number, totalMs: number): stri
   if (parts !== undefined) return partsTiming(stamps, parts, endMs, totalMs);
   const compute = stamps.computeEndMs - stamps.computeStartMs;
   return (
-    `decode;dur=${round(stamps.enqueuedMs - stamps.receivedMs)}, ` +
+    fetchPart(stamps.fetchMs) +
+    `decode;dur=${round(stamps.enqueuedMs - stamps.receivedMs - stamps.fetchMs)}, ` +
     `queue;dur=${round(stamps.dispatchedMs - stamps.enqueuedMs)}, ` +
     `handover;dur=${round(stamps.computeStartMs - stamps.dispatchedMs)}, ` +
     `compute;dur=${round(compute)};desc="rows=${batch.rows} requests=${batch.requests} reason=${batch.reason} ` +
@@ -27,7 +28,7 @@ function partsTiming(stamps: Readonly<Stamps>, parts: readonly AnswerPart[], end
     return `${name};dur=${round(ms)}${desc}`;
   });
   return [
-    `decode;dur=${round(stamps.enqueuedMs - stamps.receivedMs)}`,
+    `${fetchPart(stamps.fetchMs)}decode;dur=${round(stamps.enqueuedMs - stamps.receivedMs - stamps.fetchMs)}`,
     `run;dur=${round(stamps.settledMs - stamps.enqueuedMs)}`,
     ...entries,
     `encode;dur=${round(endMs - stamps.settledMs)}`,
@@ -35,14 +36,28 @@ function partsTiming(stamps: Readonly<Stamps>, parts: readonly AnswerPart[], end
   ].join(', ');
 }
 
-/** The header of an error: how far the request came, and the total. */
-export function errorTiming(receivedMs: number, stamps: Readonly<Stamps> | undefined, endMs: number): string {
+/**
+ * The header of an error: how far the request came, and the total.
+ *
+ * @param fetchMs how long its inputs were fetched, where it was not queued.
+ */
+export function errorTiming(
+  receivedMs: number,
+  stamps: Readonly<Stamps> | undefined,
+  endMs: number,
+  fetchMs: number = stamps?.fetchMs ?? 0,
+): string {
   const total = `total;dur=${round(endMs - receivedMs)}`;
-  if (stamps === undefined) return `decode;dur=${round(endMs - receivedMs)}, ${total}`;
-  const decode = `decode;dur=${round(stamps.enqueuedMs - receivedMs)}`;
+  if (stamps === undefined) return `${fetchPart(fetchMs)}decode;dur=${round(endMs - receivedMs - fetchMs)}, ${total}`;
+  const decode = `${fetchPart(fetchMs)}decode;dur=${round(stamps.enqueuedMs - receivedMs - fetchMs)}`;
   if (stamps.dispatchedMs === 0) return `${decode}, queue;dur=${round(endMs - stamps.enqueuedMs)}, ${total}`;
   const queue = `queue;dur=${round(stamps.dispatchedMs - stamps.enqueuedMs)}`;
   return `${decode}, ${queue}, compute;dur=${round(endMs - stamps.dispatchedMs)}, ${total}`;
+}
+
+/** Only of requests that waited for what they had not brought along. */
+function fetchPart(fetchMs: number): string {
+  return fetchMs > 0 ? `fetch;dur=${round(fetchMs)}, ` : '';
 }
 
 /** `.000` to `.999`: looked up, since a number with a fraction takes several times as long to write. */

@@ -42,7 +42,8 @@ export interface VersionEvents extends Omit<BatcherEvents, 'unbatchable'> {
   checked(result: CheckResult, ms: number): void;
   /**
    * A request to this version has come to its end at `endMs`, its reply encoded; `code` is undefined when it was
-   * answered, and `stamps` are there once it was queued.
+   * answered, and `stamps` are there once it was queued. `fetchMs`: how long
+   * the inputs of one that was not queued were fetched.
    */
   finished(
     protocol: Protocol,
@@ -50,6 +51,7 @@ export interface VersionEvents extends Omit<BatcherEvents, 'unbatchable'> {
     endMs: number,
     code: ErrorCode | undefined,
     stamps: Readonly<Stamps> | undefined,
+    fetchMs?: number,
   ): void;
 }
 
@@ -100,6 +102,8 @@ export interface SubmitOptions {
   readonly priority?: number | undefined;
   /** When the request began, on the monotonic clock; default now. */
   readonly receivedMs?: number | undefined;
+  /** How long the request's inputs were fetched, in milliseconds. */
+  readonly fetchMs?: number | undefined;
 }
 
 /** Options of {@link ModelVersion.infer}. */
@@ -417,6 +421,7 @@ export class ModelVersion implements Servable {
       outputs,
       priority,
       receivedMs,
+      fetchMs: options.fetchMs,
       deadlineMs: receivedMs + Math.min(requestTimeoutMs, options.timeoutMs ?? requestTimeoutMs),
       queueDeadlineMs: nowMs + Math.min(options.queueTimeoutMs ?? Number.POSITIVE_INFINITY, queueTimeoutMs),
     };

@@ -2,7 +2,7 @@ import { invalid } from '../errors.ts';
 import { numberToHalf } from './float16.ts';
 import { type DataTarget, JsonArrayWalk } from './json-array.ts';
 import { createReader, type ElementReader, type JsonDatatype } from './json-decode.ts';
-import { JsonStringReader } from './json-strings.ts';
+import { JsonStringReader, type RemoteElement } from './json-strings.ts';
 import { type JsonText, SLICE_BYTES } from './json-text.ts';
 import { allocateTensor } from './memory.ts';
 import { DATATYPES, type Datatype, type Tensor } from './tensor.ts';
@@ -18,7 +18,7 @@ const HALF_LIMIT = 65520;
 
 /**
  * Decodes a tensor whose elements stand in several places of a JSON text, such as the members of many objects, in
- * slices. The rules are those of `JsonTensorDecoder`; besides, an element of BYTES may be `{"b64": "…"}`, and FP16 is
+ * slices. The rules are those of `JsonTensorDecoder`; besides, an element of BYTES may be `{"b64": "…"}` or `{"url": "…"}`, and FP16 is
  * read as numbers, rounded to the nearest.
  */
 export class JsonPiecesDecoder {
@@ -86,6 +86,11 @@ export class JsonPiecesDecoder {
   finish(): Tensor {
     const bytes = this.#reader instanceof JsonStringReader ? this.#reader.finish() : this.#bytes;
     return { datatype: this.#datatype, shape: this.#walk.target.shape, bytes };
+  }
+
+  /** Elements of BYTES that are to be fetched, in their order; in the tensor they are empty. */
+  get remote(): readonly RemoteElement[] {
+    return this.#reader instanceof JsonStringReader ? this.#reader.remote : [];
   }
 
   #convert(): boolean {

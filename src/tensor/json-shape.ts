@@ -1,6 +1,7 @@
 import { invalid, type ShoalError } from '../errors.ts';
 import { Base64ObjectReader } from './json-base64.ts';
 import { isSpace, type JsonText, MAX_JSON_DEPTH, SLICE_BYTES, syntaxError } from './json-text.ts';
+import { isUrlObject, readUrlObject } from './json-url.ts';
 
 // What comes next.
 const VALUE = 0;
@@ -38,7 +39,7 @@ export class JsonShapeReader {
 
   /**
    * @param named names the tensor in messages.
-   * @param takesBase64 whether an element may be an object with the key `b64`.
+   * @param takesBase64 whether an element may be an object with the key `b64`, or `url`.
    */
   constructor(text: JsonText, named: { readonly what: string }, takesBase64: boolean) {
     this.#text = text;
@@ -125,6 +126,11 @@ export class JsonShapeReader {
         throw invalid(
           `${this.#named.what} has an object at byte ${this.pos} of the JSON text, expected an element or an array`,
         );
+      }
+      if (isUrlObject(this.#text, this.pos)) {
+        this.pos = readUrlObject(this.#text, this.pos, this.#named.what).end;
+        this.#endValue();
+        return;
       }
       this.#base64.begin();
       this.#state = BASE64;

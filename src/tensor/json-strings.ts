@@ -3,7 +3,14 @@ import { invalid, type ShoalError } from '../errors.ts';
 import type { JsonArrayWalk } from './json-array.ts';
 import { Base64ObjectReader } from './json-base64.ts';
 import { hexDigit, shortEscape, syntaxError } from './json-text.ts';
+import { isUrlObject, readUrlObject } from './json-url.ts';
 import { utf8SequenceLength } from './utf8.ts';
+
+/** An element of BYTES that is to be fetched. */
+export interface RemoteElement {
+  readonly index: number;
+  readonly url: string;
+}
 
 /**
  * Reads BYTES elements (strings) of a JSON array into their wire form, a length of four bytes and UTF-8 each;
@@ -18,10 +25,12 @@ export class JsonStringReader {
   #lengthAt = -1;
   readonly #base64: Base64ObjectReader | undefined;
   #inBase64 = false;
+  /** Elements that are given by their addresses; they are written as empty texts. */
+  readonly remote: RemoteElement[] = [];
 
   /**
    * @param out must hold as many bytes as the text of the array and one more per element.
-   * @param takesBase64 whether an element may also be an object with the key `b64`.
+   * @param takesBase64 whether an element may also be an object with the key `b64`, or `url`.
    */
   constructor(walk: JsonArrayWalk, out: Buffer, takesBase64 = false) {
     this.#walk = walk;
@@ -46,6 +55,10 @@ export class JsonStringReader {
     if (this.#lengthAt >= 0 && !(this.#inBase64 ? this.#readBase64(stop) : this.#readString(stop))) return;
     while (walk.toElement(stop)) {
       const { text, pos } = walk;
+      if (this.#base64 !== undefined && isUrlObject(text, pos)) {
+        this.#readUrl(pos);
+        continue;
+      }
       this.#inBase64 = this.#base64 !== undefined && text.bytes[pos] === 0x7b;
       if (text.bytes[pos] !== 0x22 && !this.#inBase64) throw walk.wrongElement('a string (BYTES)');
       this.#lengthAt = this.#at;
@@ -58,6 +71,15 @@ export class JsonStringReader {
         if (!this.#readString(stop)) return;
       }
     }
+  }
+
+  #readUrl(pos: number): void {
+    const walk = this.#walk;
+    const { url, end } = readUrlObject(walk.text, pos, walk.target.what);
+    this.remote.push({ index: walk.index, url });
+    this.#out.writeUInt32LE(0, this.#at);
+    this.#at += 4;
+    walk.pauseAfterElement(end, walk.index + 1);
   }
 
   /** As {@link #readString}, for an object with the key `b64`. */

@@ -23,12 +23,14 @@ const MESSAGES: Readonly<Record<ErrorCode, string>> = {
   INFERENCE_FAILED: "ONNX Runtime could not run the request to model 'mnist-cnn'",
   INTERNAL: 'the server failed to handle the request; its log says why',
   UNIMPLEMENTED: 'tracing is not implemented by this server',
+  REMOTE_FAILED: "input 'image': host 'data.example.org' answers with status 404",
   MODEL_NOT_READY: "model 'mnist-cnn' is loading",
   EXECUTOR_LOST: "the process that ran model 'mnist-cnn' died while it ran this request",
   SHUTTING_DOWN: 'the server is shutting down',
   CONTROL_DISABLED:
     'models are not loaded and unloaded by requests: the server was started without --model-control-mode explicit',
   DEADLINE_EXCEEDED: 'the time that the request may take has passed',
+  REMOTE_TIMEOUT: "input 'image': host 'data.example.org' did not answer within 10000 ms",
   STORAGE_FAILED: 'the examples could not be stored: ENOSPC: no space left on device',
 };
 

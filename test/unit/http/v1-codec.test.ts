@@ -51,7 +51,9 @@ function encode(names: readonly string[], outputs: readonly Tensor[], rows?: num
   const specs = names.map((name) => ({ name }));
   const answer = { outputs } as unknown as Reply;
   const model = { signature: { outputs: specs } } as unknown as Parameters<typeof V1_DIALECT.encode>[2];
-  const { body, contentType } = run(V1_DIALECT.encode({ inputs: new Map(), rows }, answer, model)).result;
+  const { body, contentType } = run(
+    V1_DIALECT.encode({ inputs: new Map(), remote: undefined, rows }, answer, model),
+  ).result;
   assert.equal(contentType, 'application/json');
   return body.toString();
 }
@@ -328,7 +330,7 @@ describe('predict replies', () => {
       const model = { signature: { outputs: names.map((name) => ({ name })) } } as unknown as Parameters<
         typeof V1_DIALECT.encode
       >[2];
-      const { pauses, result } = run(V1_DIALECT.encode({ inputs: new Map(), rows }, answer, model));
+      const { pauses, result } = run(V1_DIALECT.encode({ inputs: new Map(), remote: undefined, rows }, answer, model));
       assert.ok(pauses > 10, `${pauses} pauses`);
       JSON.parse(result.body.toString());
     }

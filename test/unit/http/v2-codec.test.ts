@@ -43,6 +43,7 @@ describe('infer requests in JSON', () => {
     assert.equal(inputs.size, 2);
     assert.deepEqual(rest, {
       id: undefined,
+      remote: undefined,
       outputs: undefined,
       binaryByDefault: false,
       timeoutMs: undefined,

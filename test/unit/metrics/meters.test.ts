@@ -20,6 +20,7 @@ function answered(rows: number, stamps: Partial<Stamps>): PendingRequest {
 
 const STAMPS: Stamps = {
   receivedMs: 100,
+  fetchMs: 0,
   enqueuedMs: 101,
   dispatchedMs: 105,
   computeStartMs: 107,
@@ -111,12 +112,23 @@ describe('counters of a version', () => {
     meters.finished('v2', 100, 121.5, undefined, STAMPS);
     assert.deepEqual(
       STAGES.map((stage) => Number((1000 * meters.stages[stage].sum).toFixed(6))),
-      [1, 4, 2, 10, 3, 1.5],
+      [0, 1, 4, 2, 10, 3, 1.5],
     );
     const total = STAGES.reduce((sum, stage) => sum + meters.stages[stage].sum, 0);
     assert.ok(Math.abs(total - meters.duration.sum) < 1e-12);
     meters.finished('v2', 100, 130, 'DEADLINE_EXCEEDED', undefined);
     assert.equal(meters.stages.queue.count, 1);
+  });
+
+  it('tell the time of fetching inputs apart from decoding, also where that fails', () => {
+    const meters = new VersionMeters(VERSION);
+    meters.finished('v2', 100, 121.5, undefined, { ...STAMPS, fetchMs: 0.75 });
+    assert.equal(Number((1000 * meters.stages.fetch.sum).toFixed(6)), 0.75);
+    assert.equal(Number((1000 * meters.stages.decode.sum).toFixed(6)), 0.25);
+    assert.equal(meters.codecMs, 1.75, 'fetching is no work of the codec');
+    meters.finished('v2', 100, 110, 'REMOTE_FAILED', undefined, 9);
+    assert.equal(Number((1000 * meters.stages.fetch.sum).toFixed(6)), 9.75);
+    assert.equal(Number((1000 * meters.stages.decode.sum).toFixed(6)), 1.25);
   });
 
   it('count runs by rows, requests, reason and size, failed ones without their compute', () => {

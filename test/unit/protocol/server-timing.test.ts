@@ -5,6 +5,7 @@ import { errorTiming, serverTiming } from '../../../src/protocol/server-timing.t
 
 const STAMPS: Stamps = {
   receivedMs: 1000,
+  fetchMs: 0,
   enqueuedMs: 1000.25,
   dispatchedMs: 1001.5,
   computeStartMs: 1001.6,
