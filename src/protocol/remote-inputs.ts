@@ -13,11 +13,15 @@ import { runSliced } from './sliced.ts';
 /** More addresses than this in one request are refused. */
 const MAX_ADDRESSES = 1024;
 
-/** An input of a request whose values, or some of them, are to be fetched. */
-export interface RemoteInput {
+/** What is to be fetched for an input. */
+export interface RemoteNeed {
+  /** Of the input. */
   readonly name: string;
-  /** In the order in which {@link RemoteInput.assemble} takes what they give. */
   readonly addresses: readonly string[];
+}
+
+/** An input of a request whose values, or some of them, are to be fetched. */
+export interface RemoteInput extends RemoteNeed {
   /**
    * What the tensor will be as far as the request says it, with any bytes: by it the request is checked before anything
    * is fetched. Undefined when it is known only from what is fetched.
@@ -44,24 +48,37 @@ export interface RemoteTarget {
   notReady(): ShoalError;
 }
 
-/** A request that waits for what is to be fetched. */
-export interface RemoteRequest {
-  /** The inputs that came with the request itself. */
-  readonly inputs: ReadonlyMap<string, Tensor>;
-  readonly remote: readonly RemoteInput[];
+/** For how long what is fetched is waited for. */
+export interface RemoteWait {
   /** Instant at which the caller stops waiting. */
   readonly deadlineMs: number;
   /** Aborted when the caller has left. */
   readonly signal: AbortSignal;
 }
 
-/** All inputs of a request. */
-export interface CompleteInputs {
+/** A request that waits for what is to be fetched. */
+export interface RemoteRequest extends RemoteWait {
+  /** The inputs that came with the request itself. */
   readonly inputs: ReadonlyMap<string, Tensor>;
+  readonly remote: readonly RemoteInput[];
+}
+
+/** What fetching has taken, and how it ends. */
+interface Held {
   /** Time that fetching has taken. */
   readonly fetchMs: number;
-  /** Has their bytes not counted any longer: to be called when somebody else counts them. */
+  /** Has the bytes not counted any longer: to be called when somebody else counts them. */
   release(): void;
+}
+
+/** What was fetched. */
+export interface Gathered extends Held {
+  readonly bodies: readonly (readonly Buffer[])[];
+}
+
+/** All inputs of a request. */
+export interface CompleteInputs extends Held {
+  readonly inputs: ReadonlyMap<string, Tensor>;
 }
 
 /** An input that is nothing but one address: its tensor is what that gives. */
@@ -130,10 +147,33 @@ export class RemoteInputs {
    * there is no room for what the request holds meanwhile; INVALID_REQUEST when it does not fit the model.
    */
   async complete(target: RemoteTarget, request: RemoteRequest): Promise<CompleteInputs> {
-    const startMs = this.#clock.now();
     checkBeforehand(target, request, this.#maxBytes);
     let localBytes = 0;
     for (const { bytes } of request.inputs.values()) localBytes += bytes.length;
+    const { bodies, fetchMs, release } = await this.gather(request.remote, localBytes, request);
+    try {
+      const inputs = new Map(request.inputs);
+      for (const [i, { name, assemble }] of request.remote.entries()) {
+        const isText = target.opaque?.inputs.has(name) !== true;
+        inputs.set(name, await runSliced(assemble(bodies[i]!, isText)));
+      }
+      return { inputs, fetchMs, release };
+    } catch (thrown) {
+      release();
+      throw thrown;
+    }
+  }
+
+  /**
+   * Fetches all addresses at the same time; the first that fails ends the others.
+   *
+   * @param localBytes what the request holds besides, which counts until it is released, too.
+   * @returns the bodies, for each of `wanted` in the order of its addresses.
+   * @throws {ShoalError} as {@link RemoteInputs.complete}.
+   */
+  async gather(wanted: readonly RemoteNeed[], localBytes: number, wait: RemoteWait): Promise<Gathered> {
+    const startMs = this.#clock.now();
+    checkCount(wanted);
     if (!this.#hold.hold(localBytes)) {
       throw new ShoalError('QUEUE_FULL', 'the server holds as many bytes of inputs as it may', {
         retryAfterSeconds: 1,
@@ -148,31 +188,11 @@ export class RemoteInputs {
       for (const one of fetched) one.release();
     };
     try {
-      const bodies = await this.#fetchAll(request, fetched);
-      const fetchMs = this.#clock.now() - startMs;
-      const inputs = new Map(request.inputs);
-      for (const [i, { name, assemble }] of request.remote.entries()) {
-        const isText = target.opaque?.inputs.has(name) !== true;
-        inputs.set(name, await runSliced(assemble(bodies[i]!, isText)));
-      }
-      return { inputs, fetchMs, release };
+      const bodies = await this.#fetchAll(wanted, wait, fetched);
+      return { bodies, fetchMs: this.#clock.now() - startMs, release };
     } catch (thrown) {
       release();
       throw thrown;
-    }
-  }
-
-  /**
-   * The bytes at one address, for whoever needs no tensor of them; they count until they are released.
-   *
-   * @param what what messages call them: `field 'image'`.
-   * @throws {ShoalError} as {@link RemoteFetcher.take}, naming `what`.
-   */
-  async take(what: string, address: string, signal?: AbortSignal): Promise<Fetched> {
-    try {
-      return await this.#fetcher.take(address, signal);
-    } catch (thrown) {
-      throw named(what, thrown);
     }
   }
 
@@ -181,24 +201,26 @@ export class RemoteInputs {
     return this.#fetcher.close();
   }
 
-  /** By input and address. All are fetched at the same time; the first that fails ends the others. */
-  async #fetchAll(request: RemoteRequest, fetched: Fetched[]): Promise<Buffer[][]> {
+  async #fetchAll(wanted: readonly RemoteNeed[], wait: RemoteWait, fetched: Fetched[]): Promise<Buffer[][]> {
     const stop = new AbortController();
     const late = new ShoalError(
       'DEADLINE_EXCEEDED',
       'the time that the request may take passed while its inputs were fetched',
     );
-    const timer = this.#clock.setTimer(request.deadlineMs - this.#clock.now(), () => stop.abort(late));
-    const { signal } = stop;
-    const leave = (): void => stop.abort(request.signal.reason);
-    if (request.signal.aborted) leave();
-    request.signal.addEventListener('abort', leave, { once: true });
-    const take = async ({ name }: RemoteInput, address: string): Promise<Buffer> => {
-      const one = await this.take(`input ${quoteName(name)}`, address, signal);
-      fetched.push(one);
-      return one.bytes;
+    const timer = this.#clock.setTimer(wait.deadlineMs - this.#clock.now(), () => stop.abort(late));
+    const leave = (): void => stop.abort(wait.signal.reason);
+    if (wait.signal.aborted) leave();
+    wait.signal.addEventListener('abort', leave, { once: true });
+    const take = async (name: string, address: string): Promise<Buffer> => {
+      try {
+        const one = await this.#fetcher.take(address, stop.signal);
+        fetched.push(one);
+        return one.bytes;
+      } catch (thrown) {
+        throw named(name, thrown);
+      }
     };
-    const bodies = request.remote.map((input) => input.addresses.map((address) => take(input, address)));
+    const bodies = wanted.map(({ name, addresses }) => addresses.map((address) => take(name, address)));
     try {
       return await Promise.all(bodies.map((some) => Promise.all(some)));
     } catch (thrown) {
@@ -208,13 +230,13 @@ export class RemoteInputs {
       throw thrown;
     } finally {
       timer.cancel();
-      request.signal.removeEventListener('abort', leave);
+      wait.signal.removeEventListener('abort', leave);
     }
   }
 }
 
 /** The error of an input given by its address, where nothing is fetched. */
-export function fetchingIsOff([first]: readonly RemoteInput[]): ShoalError {
+export function fetchingIsOff([first]: readonly RemoteNeed[]): ShoalError {
   return invalid(
     `input ${quoteName(first!.name)} is given by an address, and this server was started without --remote-hosts, so that it fetches nothing`,
   );
@@ -224,16 +246,12 @@ export function fetchingIsOff([first]: readonly RemoteInput[]): ShoalError {
 function checkBeforehand(target: RemoteTarget, { inputs, remote }: RemoteRequest, maxBytes: number): void {
   const { name, signature, maxBatchSize } = target;
   if (signature === undefined) throw target.notReady();
-  let addresses = 0;
+  checkCount(remote);
   for (const input of remote) {
-    addresses += input.addresses.length;
     if (input.leastBytes <= maxBytes) continue;
     throw invalid(
       `input ${quoteName(input.name)} needs ${input.leastBytes} bytes, at most ${maxBytes} are fetched from one address`,
     );
-  }
-  if (addresses > MAX_ADDRESSES) {
-    throw invalid(`the request has ${addresses} addresses, at most ${MAX_ADDRESSES} are fetched for one request`);
   }
   if (remote.some(({ expected }) => expected === undefined)) return;
   const all = new Map(inputs);
@@ -241,10 +259,17 @@ function checkBeforehand(target: RemoteTarget, { inputs, remote }: RemoteRequest
   checkInputs(name, signature, all, maxBatchSize);
 }
 
-function named(what: string, thrown: unknown): ShoalError {
+function checkCount(wanted: readonly RemoteNeed[]): void {
+  let addresses = 0;
+  for (const one of wanted) addresses += one.addresses.length;
+  if (addresses <= MAX_ADDRESSES) return;
+  throw invalid(`the request has ${addresses} addresses, at most ${MAX_ADDRESSES} are fetched for one request`);
+}
+
+function named(input: string, thrown: unknown): ShoalError {
   const { code, message, retryAfterSeconds, cause } = toShoalError(thrown);
   if (code === 'CANCELLED' || code === 'DEADLINE_EXCEEDED') return toShoalError(thrown);
-  return new ShoalError(code, `${what}: ${message}`, {
+  return new ShoalError(code, `input ${quoteName(input)}: ${message}`, {
     cause,
     ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
   });

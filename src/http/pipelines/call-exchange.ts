@@ -5,6 +5,7 @@ import type { Values } from '../../pipeline/field-tensors.ts';
 import type { PipelineCall } from '../../pipeline/pipeline-call.ts';
 import type { PipelineProtocol, PipelineVersion } from '../../pipeline/pipeline-version.ts';
 import { StageTally } from '../../pipeline/stage-tally.ts';
+import { completeValues, hasRemoteValues } from '../../protocol/remote-values.ts';
 import { errorTiming, serverTiming } from '../../protocol/server-timing.ts';
 import { runSliced } from '../../protocol/sliced.ts';
 import { forgetLeaver, watchLeaver } from '../leavers.ts';
@@ -35,6 +36,8 @@ export class CallExchange {
   readonly #receivedMs: number;
   #calls: readonly PipelineCall[] = [];
   #hasLeft = false;
+  /** There while inputs are fetched. */
+  #fetching: { readonly stop: AbortController; readonly startMs: number } | undefined;
   #isDone = false;
 
   constructor(
@@ -60,7 +63,7 @@ export class CallExchange {
       const { calls, encode } = await (reading instanceof Promise ? reading : runSliced(reading));
       notedOf(this.#request).release?.();
       if (this.#hasLeft) throw new ShoalError('CANCELLED', 'the caller left');
-      const answers = await this.#callAll(calls);
+      const answers = hasRemoteValues(calls) ? await this.#fetchAndCall(calls) : await this.#callAll(calls, 0);
       const body = await runSliced(encode(this.#calls.map((call) => call.values)));
       this.#send(answers, body);
     } catch (thrown) {
@@ -73,14 +76,27 @@ export class CallExchange {
   /** Called when the client has closed the connection before it was answered. */
   left(): void {
     this.#hasLeft = true;
+    this.#fetching?.stop.abort();
     for (const call of this.#calls) call.cancel();
   }
 
-  async #callAll(calls: readonly Values[]): Promise<readonly Reply[]> {
+  async #fetchAndCall(calls: readonly Values[]): Promise<readonly Reply[]> {
+    const { remote, config, clock } = this.#parts;
+    const stop = new AbortController();
+    this.#fetching = { stop, startMs: clock.now() };
+    const deadlineMs = this.#receivedMs + config.requestTimeoutMs;
+    const complete = await completeValues(remote, calls, { deadlineMs, signal: stop.signal });
+    this.#fetching = undefined;
+    // From here on the pipeline counts them.
+    complete.release();
+    return this.#callAll(complete.calls, complete.fetchMs);
+  }
+
+  async #callAll(calls: readonly Values[], fetchMs: number): Promise<readonly Reply[]> {
     const begun: PipelineCall[] = [];
     this.#calls = begun;
     try {
-      for (const values of calls) begun.push(this.#pipeline.call(values, { receivedMs: this.#receivedMs }));
+      for (const values of calls) begun.push(this.#pipeline.call(values, { receivedMs: this.#receivedMs, fetchMs }));
       return await Promise.all(begun.map((call) => call.settle()));
     } catch (thrown) {
       // One is answered for all, and there is no use for the others any more.
@@ -104,7 +120,8 @@ export class CallExchange {
     if (this.#isDone) return;
     const endMs = this.#parts.clock.now();
     const error: ShoalError = errorFrom(thrown);
-    this.#reply.header('server-timing', errorTiming(this.#receivedMs, this.#calls[0]?.stamps, endMs));
+    const fetchMs = this.#fetching === undefined ? undefined : endMs - this.#fetching.startMs;
+    this.#reply.header('server-timing', errorTiming(this.#receivedMs, this.#calls[0]?.stamps, endMs, fetchMs));
     this.#finish(endMs, error.code, undefined);
     this.#reply.send(thrown);
   }

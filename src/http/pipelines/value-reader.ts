@@ -1,10 +1,12 @@
 import { invalid, messageOf } from '../../errors.ts';
 import type { CompiledField } from '../../pipeline/compiled-field.ts';
 import { parseJson, unknownInput, type Values } from '../../pipeline/field-tensors.ts';
+import { RemoteValue } from '../../protocol/remote-values.ts';
 import { isBase64Object } from '../../tensor/json-base64.ts';
 import { JsonPiecesDecoder } from '../../tensor/json-pieces.ts';
 import { JsonShapeReader } from '../../tensor/json-shape.ts';
 import { excerptAt, SLICE_BYTES } from '../../tensor/json-text.ts';
+import { isUrlObject, readUrlObject } from '../../tensor/json-url.ts';
 import { elementCount, type Tensor } from '../../tensor/tensor.ts';
 import type { JsonCursor } from '../json-cursor.ts';
 import { JsonValueSkip } from '../json-skip-value.ts';
@@ -38,8 +40,11 @@ export class ValueReader {
   isObject(): boolean {
     if (this.#json.peek('a value') !== 0x7b) return false;
     const { only } = this;
-    const takesBase64 = only?.kind === 'bytes' || only?.spec.datatype === 'BYTES';
-    return !(takesBase64 && isBase64Object(this.#json.text, this.#json.pos));
+    if (only === undefined) return true;
+    const { text, pos } = this.#json;
+    const takesBase64 = only.kind === 'bytes' || only.spec.datatype === 'BYTES';
+    const takesUrl = only.kind !== 'json' && only.name !== 'url';
+    return !((takesBase64 && isBase64Object(text, pos)) || (takesUrl && isUrlObject(text, pos)));
   }
 
   /**
@@ -64,20 +69,32 @@ export class ValueReader {
     return values;
   }
 
-  /** Reads the value of a field. */
+  /** Reads the value of a field; a {@link RemoteValue} where it is to be fetched. */
   *readValue(field: CompiledField): Generator<void, unknown, void> {
     if (field.kind === 'tensor') return yield* this.#readTensor(field);
     if (field.kind === 'bytes') return yield* this.#readBytes(field);
     return yield* this.#readJson(field);
   }
 
-  *#readTensor({ name, spec }: CompiledField): Generator<void, Tensor, void> {
+  /** Reads over the address at the cursor. */
+  #readUrl(what: string): string {
+    const json = this.#json;
+    const { url, end } = readUrlObject(json.text, json.pos, what);
+    json.exempt(end - json.pos);
+    json.pos = end;
+    return url;
+  }
+
+  *#readTensor({ name, spec }: CompiledField): Generator<void, Tensor | RemoteValue, void> {
     const json = this.#json;
     const { datatype } = spec;
     const before = json.pos;
     json.peek('a value');
     const start = json.pos;
     const what = `input '${name}'`;
+    if (datatype !== 'BYTES' && isUrlObject(json.text, start)) {
+      return RemoteValue.tensor(name, this.#readUrl(what), { what, datatype, shape: spec.shape });
+    }
     const reader = new JsonShapeReader(json.text, { what: `the data of ${what}` }, datatype === 'BYTES');
     reader.start(start);
     while (!reader.advance()) yield;
@@ -87,12 +104,15 @@ export class ValueReader {
     const target = { what, shape, count: elementCount(shape) };
     const decoder = new JsonPiecesDecoder(json.text, [start, pos], datatype, target);
     while (!decoder.advance()) yield;
-    return decoder.finish();
+    const tensor = decoder.finish();
+    return decoder.remote.length > 0 ? RemoteValue.elements(name, tensor, decoder.remote) : tensor;
   }
 
-  *#readBytes({ name }: CompiledField): Generator<void, Buffer, void> {
+  *#readBytes({ name }: CompiledField): Generator<void, Buffer | RemoteValue, void> {
     const json = this.#json;
     const { bytes, end } = json.text;
+    json.peek('a string of base64');
+    if (isUrlObject(json.text, json.pos)) return RemoteValue.bytes(name, this.#readUrl(`input '${name}'`));
     const isWrapped = json.peek('a string of base64') === 0x7b && isBase64Object(json.text, json.pos);
     if (isWrapped) {
       json.pos++;
