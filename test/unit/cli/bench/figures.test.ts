@@ -36,6 +36,7 @@ describe('latencies', () => {
 
 const STAMPS: Stamps = {
   receivedMs: 100,
+  fetchMs: 0,
   enqueuedMs: 101,
   dispatchedMs: 103,
   computeStartMs: 106,
