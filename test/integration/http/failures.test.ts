@@ -240,6 +240,8 @@ describe('the codes', () => {
   const NOT_SENT: Partial<Record<ErrorCode, string>> = {
     CANCELLED: 'its caller has left; metrics and logs alone have it',
     CONFLICT: 'trainings alone have it; see the tests of training',
+    REMOTE_FAILED: 'inputs given by addresses alone have it; see their tests',
+    REMOTE_TIMEOUT: 'as REMOTE_FAILED',
     STORAGE_FAILED: 'training alone has it; see the tests of examples',
     UNSUPPORTED_MEDIA_TYPE: 'pipelines alone have it; see their tests',
     INTERNAL: 'it stands for faults of the server itself; what is sent then is a test of the error handler',

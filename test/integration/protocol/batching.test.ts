@@ -221,7 +221,8 @@ describe('an executor that dies', () => {
     while ((await running.metrics()).value('shoal_inflight_requests', inflight) === 0);
     const innocent = running.infer('slow', trips(3));
     assert.deepEqual(dataOf(await innocent), [3]);
-    expectError(await hang, 'EXECUTOR_LOST', /'slow'.*CPU time/);
+    // On a machine that is busy otherwise the limit of the wall clock is reached first.
+    expectError(await hang, 'EXECUTOR_LOST', /'slow'.*(CPU time|did not end within 1200 ms)/);
     assert.equal(running.logged.filter(({ level }) => level === 'error').length, 0);
   });
 

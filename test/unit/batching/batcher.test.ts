@@ -63,6 +63,7 @@ describe('batcher', () => {
     assert.deepEqual(info, { rows: 3, requests: 3, reason: 'idle' });
     assert.deepEqual(stamps, {
       receivedMs: 0,
+      fetchMs: 0,
       enqueuedMs: 1001,
       dispatchedMs: 1001,
       computeStartMs: 1001,
