@@ -10,7 +10,7 @@ export type JsonObject = Readonly<Record<string, unknown>>;
  */
 export function readObject({ body }: FastifyRequest): JsonObject {
   const text = Buffer.isBuffer(body) ? body.toString() : '';
-  if (text.trim() === '') return {};
+  if (text === '') return {};
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -168,6 +168,15 @@ describe('load and unload', () => {
     parseReply(await server.infer('add2', ADD2));
   });
 
+  it('takes no body for an empty object, and blanks for no JSON', async (t) => {
+    const server = await startServer(t, { add2: add2() }, EXPLICIT);
+    const path = '/v2/repository/models/add2/unload';
+    parseJson(await load(server, 'add2'), 200);
+    expectError(await server.send('POST', path, '\t'), 'INVALID_REQUEST', /not valid JSON/);
+    parseReply(await server.infer('add2', ADD2));
+    parseJson(await server.send('POST', path, ''), 200);
+  });
+
   it('does not leave the models folder', async (t) => {
     const server = await startServer(t, { add2: add2() }, EXPLICIT);
     for (const name of ['..%2Fadd2', '..%2F..', 'add2%2F..%2Fadd2', 'a%00', '.hidden', 'add2.onnx']) {
