@@ -12,6 +12,7 @@ import type { RemoteTest } from './loading/remote.ts';
 import { createLogger, type Logger } from './logging.ts';
 import { type BuildInfo, ServerMetrics } from './metrics/server-metrics.ts';
 import { TraceRecorder } from './metrics/trace-recorder.ts';
+import { addTrainingMetrics } from './metrics/training-metrics.ts';
 import { loadSchemaCompiler } from './pipeline/compiled-field.ts';
 import type { Pipeline } from './pipeline/define.ts';
 import { loadFolder, type PipelineSource } from './pipeline/folder.ts';
@@ -31,6 +32,7 @@ import type { IndexEntry } from './serving/served-model.ts';
 import type { Tensor } from './tensor/tensor.ts';
 import { BackgroundTurns } from './training/background-turns.ts';
 import type { Turn } from './training/training-plan.ts';
+import { TRAINING_STATES } from './training/training-record.ts';
 import { type TrainingContext, TrainingService } from './training/training-service.ts';
 
 /** What a service may be given besides its configuration. */
@@ -48,7 +50,7 @@ export interface ServiceDeps {
   /** @internal For tests. */
   readonly clock?: Clock;
   /** @internal For tests. */
-  readonly training?: Pick<TrainingContext, 'limits' | 'openFile'>;
+  readonly training?: Pick<TrainingContext, 'limits' | 'openFile' | 'makeFolder'>;
   /** @internal For tests: remote inputs from this machine. */
   readonly remoteTest?: RemoteTest;
 }
@@ -239,6 +241,8 @@ export class Service {
       log: this.logger,
       ...deps.training,
     });
+    const trainings = this.#trainings;
+    addTrainingMetrics(this.metrics.registry, TRAINING_STATES, () => trainings.meters());
   }
 
   /**
@@ -281,6 +285,7 @@ export class Service {
   /** Says "not ready" from now on, and goes on serving. */
   startDraining(): void {
     this.#draining = true;
+    this.#trainings?.interrupt();
     this.control.stop();
   }
 

@@ -1,10 +1,14 @@
+import { readFile } from 'node:fs/promises';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { invalid, ShoalError } from '../errors.ts';
 import { runSliced } from '../protocol/sliced.ts';
+import { readTrainingRequest } from '../training/training-request.ts';
 import type { TrainingService } from '../training/training-service.ts';
+import { readObject } from './json-body.ts';
 import type { HttpParts } from './parts.ts';
 import { sendJson } from './replies.ts';
 import type { Routes } from './routes.ts';
+import { describeTraining, eventStream } from './training-replies.ts';
 import { decodeInferRequest } from './v2-codec.ts';
 import { isRawBody } from './v2-raw-body.ts';
 
@@ -47,6 +51,43 @@ export function addTrainingRoutes(routes: Routes, parts: HttpParts): void {
   add('DELETE', '/v2/models/:model/examples', async (service, request, reply) =>
     sendJson(reply, 200, await service.deleteExamples(modelOf(request))),
   );
+
+  add('POST', '/v2/trainings', async (service, request, reply) => {
+    const record = await service.start(readTrainingRequest(readObject(request)));
+    return sendJson(reply, 200, describeTraining(record));
+  });
+  add('GET', '/v2/trainings', async (service, _request, reply) =>
+    sendJson(reply, 200, { trainings: service.list().map(describeTraining) }),
+  );
+  add('GET', '/v2/trainings/:training', async (service, request, reply) => {
+    const id = trainingOf(request);
+    const record = service.get(id);
+    if (!request.headers.accept?.includes(EVENTS_TYPE)) return sendJson(reply, 200, describeTraining(record));
+    const last = Number(request.headers['last-event-id'] ?? 0);
+    const events = eventStream(service.eventsOf(id), Number.isSafeInteger(last) && last > 0 ? last : 0);
+    return reply.header('content-type', EVENTS_TYPE).header('cache-control', 'no-store').send(events);
+  });
+  add('DELETE', '/v2/trainings/:training', async (service, request, reply) => {
+    const { record, isForgotten } = await service.stop(trainingOf(request));
+    return sendJson(reply, 200, { ...describeTraining(record), forgotten: isForgotten });
+  });
+  add('POST', '/v2/trainings/:training/resume', async (service, request, reply) =>
+    sendJson(reply, 200, describeTraining(await service.resume(trainingOf(request)))),
+  );
+  add('GET', '/v2/trainings/:training/model', async (service, request, reply) => {
+    const file = await readFile(service.modelFileOf(trainingOf(request)));
+    return reply.header('content-type', 'application/octet-stream').send(file);
+  });
+  add('POST', '/v2/repository/models/:model/rollback', async (service, request, reply) => {
+    const model = modelOf(request);
+    return sendJson(reply, 200, { name: model, ...(await service.rollBack(model)) });
+  });
+}
+
+const EVENTS_TYPE = 'text/event-stream';
+
+function trainingOf(request: FastifyRequest): string {
+  return (request.params as { training: string }).training;
 }
 
 function modelOf(request: FastifyRequest): string {

@@ -82,6 +82,29 @@ export class ModelControl {
     await this.#queue(name, 'unload', () => this.#unload(name));
   }
 
+  /**
+   * Changes what lies in a served model's folder and loads that, whichever models are loaded by requests: for versions
+   * that the server itself makes. If they cannot be loaded, the change is undone; what serves goes on meanwhile.
+   *
+   * @throws {ShoalError} CONFLICT when the model is not served, LOAD_FAILED, SHUTTING_DOWN; what `change` throws.
+   */
+  async change(name: string, change: () => Promise<void>, undo: () => Promise<void>): Promise<void> {
+    if (this.#stopped) throw stopped();
+    await this.#queue(name, undefined, async () => {
+      if (this.#registry.find(name)?.isWanted !== true) {
+        throw new ShoalError('CONFLICT', `model '${name}' is not served any more`);
+      }
+      await change();
+      try {
+        await this.#load(name, undefined);
+      } catch (thrown) {
+        await undo();
+        await this.#load(name, undefined).catch(() => {});
+        throw thrown;
+      }
+    });
+  }
+
   /** Refuses further operations and ends loads that are under way; what is served is not touched. */
   stop(): void {
     this.#stopped = true;

@@ -4,7 +4,7 @@ import type { Signature } from '../tensor/signature.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { InferResult } from './infer-result.ts';
 import { LoadQueue } from './load-queue.ts';
-import type { InferOptions, ModelSummary, ModelVersion, ServingContext } from './model-version.ts';
+import { type InferOptions, type ModelSummary, ModelVersion, type ServingContext } from './model-version.ts';
 import { listModels, type ModelSource, scanModel } from './repository.ts';
 import type { Servable } from './servable.ts';
 import { type IndexEntry, type ModelHome, ServedModel } from './served-model.ts';
@@ -72,6 +72,24 @@ export class ModelRegistry {
       this.#models.set(name, model);
     }
     return model;
+  }
+
+  /**
+   * Loads a version that nobody is sent to, to try it; resolves when it is ready or failed.
+   *
+   * @returns it, and what lets it go.
+   */
+  async tryOut(source: ModelSource): Promise<{ readonly version: ModelVersion; readonly end: () => Promise<void> }> {
+    const { alive, context, queue } = this.#home;
+    const version = new ModelVersion(source, context);
+    alive.add(version);
+    await queue.load([version]);
+    const end = async (): Promise<void> => {
+      await version.unload();
+      alive.delete(version);
+      context.released(version);
+    };
+    return { version, end };
   }
 
   /** Forgets a model of which nothing is left. */
